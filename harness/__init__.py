@@ -1,0 +1,38 @@
+"""text-diffusion-harness: which diffusion text model is better, at what cost, against which autoregressive baseline.
+
+The public names load on first use, so that `import harness` costs nothing.
+"""
+
+import importlib
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.contracts import (
+        Budget, Content, Example, FitContext, FitReport, Generation, Likelihood, Measurement, Request, Sampling, Task,
+        TaskData, TaskView, TextModel,
+    )  # fmt: skip
+    from harness.design import Design
+    from harness.leaderboard import table
+
+_HOMES = {
+    "contracts": (
+        "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",
+        "Sampling", "Task", "TaskData", "TaskView", "TextModel",
+    ),  # fmt: skip
+    "design": ("Design",),
+    "leaderboard": ("table",),
+}
+_HOME_OF = {name: f"harness.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Budget", "Content", "Design", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",
+    "Sampling", "Task", "TaskData", "TaskView", "TextModel", "table",
+]  # fmt: skip
+__version__ = _version("text-diffusion-harness")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -1,0 +1,73 @@
+"""The design of a system: the axes along which text generators differ, as one declarative record.
+
+`harness list models` prints these records; `harness plan` decides from them which cells make sense.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["ucg", "a2t", "t2t"]
+FAMILIES: tuple[Family, ...] = ("ucg", "a2t", "t2t")
+Grain = Literal["sequence", "position", "content"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """What a system is, in the field's own terms.
+
+    Attributes:
+        name: registered name, with the variant where there is one ("d3pm", "d3pm-uniform").
+        version: raised whenever a change can move a number of this system; part of every key.
+        kind: how text comes about: "diffusion", "autoregressive" or "floor" (no learning worth the name).
+        families: what it can be asked for.
+        space: where x lives; `None` outside diffusion.
+        kernel: how x is corrupted; `None` outside diffusion.
+        schedule: the paper's own schedule as a specification string ("sqrt@2000"); `None` when nothing is scheduled.
+        grains: schedule grains the system can bear; a swap to another grain is a skipped cell.
+        chain: number of steps T of the training chain; `None` for continuous time or no chain.
+        predicts: what the network estimates ("x0", "next token").
+        conditioning: how a source or control enters.
+        posterior: reverse posterior, "mixture" over x0 or "plug-in" of one estimate.
+        last_step: what the last reverse step does ("argmax", "sample", "round").
+        variance: variance of Gaussian reverse steps.
+        unmasking: "independent" or "exact-count"; absorbing kernels only.
+        clamping: whether estimates are snapped to the nearest embedding at every step.
+        time_input: what the network is told about time.
+        loss_mask: positions whose loss counts.
+        length: how a text gets its length.
+        tokenizer: "task" for the task's own, else the name of the one the system brings.
+        snr_range: (lowest, highest) signal-to-noise ratio alpha_bar / (1 - alpha_bar) that it can bear; `None` = any.
+        likelihood: "exact", "bound" or `None`.
+        reconstructed: True where no complete description is public.
+        paper: citation key (arXiv identifier) of the system.
+    """
+
+    name: str
+    version: int = 1
+    kind: Literal["diffusion", "autoregressive", "floor"]
+    families: tuple[Family, ...]
+    space: str | None = None
+    kernel: str | None = None
+    schedule: str | None = None
+    grains: tuple[Grain, ...] = ()
+    chain: int | None = None
+    predicts: str = "x0"
+    conditioning: str = "none"
+    posterior: Literal["mixture", "plug-in"] | None = None
+    last_step: str | None = None
+    variance: str | None = None
+    unmasking: str | None = None
+    clamping: bool = False
+    time_input: str | None = None
+    loss_mask: str = "all positions, padding included"
+    length: str = "generated padding"
+    tokenizer: str = "task"
+    snr_range: tuple[float, float] | None = None
+    likelihood: Literal["exact", "bound"] | None = None
+    reconstructed: bool = False
+    paper: str | None = None
+
+    @property
+    def uses_schedule(self) -> bool:
+        """Whether the schedule and steps axes of a grid mean anything to this system."""
+        return self.schedule is not None

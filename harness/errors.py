@@ -1,0 +1,61 @@
+"""Errors that the harness raises on purpose.
+
+* HarnessError
+  * GridError          a grid file that cannot be run as written
+    * UnknownName      a name that nothing is registered under
+    * IncompatibleCell a cell that its model or task refuses (becomes a skipped row)
+  * DataError          a data file that is missing or is not what its checksum says
+  * StoreError         a store that cannot be read or written
+  * ModelError         an adapter that breaks its contract
+  * MeasurementRefused a metric that declines to give a number (becomes an absent value with a reason)
+  * PublishError       a tracking server that cannot be written
+
+Messages say what was given, what was expected and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Base of every error that a user can repair; the command line prints it without a traceback."""
+
+
+class GridError(HarnessError, ValueError):
+    """A grid file that cannot be run as written."""
+
+
+class UnknownName(GridError):
+    """A name that nothing is registered under."""
+
+    def __init__(self, noun: str, name: str, known: Iterable[str], where: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(item) for item in near)}?" if near else ""
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}unknown {noun} {name!r}.{hint} Known: {', '.join(known)}.")
+        self.noun, self.name, self.near = noun, name, near
+
+
+class IncompatibleCell(GridError):
+    """A combination that a model or a task refuses; the cell becomes a skipped row with this reason."""
+
+
+class DataError(HarnessError):
+    """A data file that is missing or is not what its checksum says."""
+
+
+class StoreError(HarnessError):
+    """A store that cannot be read or written."""
+
+
+class ModelError(HarnessError):
+    """An adapter that breaks its contract: wrong number of texts, NaN, an untrained model asked to generate."""
+
+
+class MeasurementRefused(HarnessError):
+    """A metric declines to give a number; the row shows an absent value and this reason."""
+
+
+class PublishError(HarnessError):
+    """A tracking server that cannot be written."""

@@ -1,0 +1,112 @@
+"""Where names become objects: entry points of installed packages, or `file.py:Name` beside a grid.
+
+Three groups: `harness.models`, `harness.tasks`, `harness.metrics`. The harness itself knows no model and no task.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from harness.errors import GridError, UnknownName
+
+Group = Literal["models", "tasks", "metrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name stands for.
+
+    Attributes:
+        name: as written in a grid.
+        origin: "package version" for entry points, "file.py sha256" for single files: part of every key.
+        reference: `module:attribute` or `/path/file.py:Name`, by which a worker finds it again.
+    """
+
+    name: str
+    origin: str
+    reference: str
+
+    def load(self) -> Any:
+        """Import and return the object.
+
+        Raises:
+            GridError: the import failed; the message holds the original error.
+        """
+        module_name, _, attribute = self.reference.rpartition(":")
+        try:
+            module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+        except Exception as error:
+            raise GridError(f"{self.name}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        try:
+            return getattr(module, attribute)
+        except AttributeError:
+            raise UnknownName(f"attribute of {module_name}", attribute, public_names(module)) from None
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Names that a module shows."""
+    return [name for name in vars(module) if not name.startswith("_")]
+
+
+@cache
+def _entries(group: Group) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"harness.{group}")}
+
+
+def known(group: Group) -> list[str]:
+    """Registered names of a group, sorted."""
+    return sorted(_entries(group))
+
+
+@cache
+def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
+    """What a name stands for, without importing it.
+
+    Args:
+        group: "models", "tasks" or "metrics".
+        name: a registered name, or `file.py:Name`.
+        folder: where a relative file is looked for: the folder of the grid file.
+
+    Raises:
+        UnknownName: nothing is registered under the name.
+        GridError: the file does not exist.
+    """
+    if ".py:" in name:
+        return _resolve_file(name, folder or Path.cwd())
+    try:
+        entry = _entries(group)[name]
+    except KeyError:
+        raise UnknownName(group.removesuffix("s"), name, known(group)) from None
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown package"
+    return Target(name, package, entry.value)
+
+
+def _resolve_file(name: str, folder: Path) -> Target:
+    path_text, _, attribute = name.rpartition(":")
+    path = (folder / path_text).resolve()
+    if not path.is_file():
+        raise GridError(f"{name!r}: no file {path}. A model in a single file is named `file.py:Name`, relative to the grid file.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return Target(name, f"{path.name} {digest}", f"{path}:{attribute}")
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    name = f"harness_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

@@ -1,0 +1,109 @@
+"""Text to ids and back: one tokenizer per task, trained on its training split, shared by all contestants.
+
+Ids 0..4 are PAD, EOS, BOS, UNK and SEP. A mask is no token of text: kernels that need one use id `len(tokenizer)`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+
+SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<sep>")
+PAD, EOS, BOS, UNK, SEP = range(5)
+
+
+class Tokenizer:
+    """A trained tokenizer.
+
+    Attributes:
+        kind: "words" (split at spaces), "characters" or "bpe" (byte-level).
+    """
+
+    def __init__(self, kind: Literal["words", "characters", "bpe"], backend: tokenizers.Tokenizer) -> None:
+        self.kind = kind
+        self._backend = backend
+
+    @classmethod
+    def train(cls, kind: Literal["words", "characters", "bpe"], texts: Iterable[str], *, size: int = 8192) -> "Tokenizer":
+        """Train on texts.
+
+        Args:
+            kind: how text is cut.
+            texts: training texts, sources and controls included.
+            size: number of entries of "bpe"; the others keep every word or character they see.
+
+        Raises:
+            ValueError: unknown kind.
+        """
+        build = {"words": _words, "characters": _characters, "bpe": _bpe}.get(kind)
+        if build is None:
+            raise ValueError(f"tokenizer kind {kind!r} is none of 'words', 'characters', 'bpe'")
+        backend, trainer = build(size)
+        backend.train_from_iterator(texts, trainer)
+        return cls(kind, backend)
+
+    def __len__(self) -> int:
+        """Number of entries V, the five special ones included."""
+        return self._backend.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without BOS and EOS. Special tokens written out in the text are not special."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of many texts."""
+        return [encoding.ids for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids up to the first EOS; special ids are left out."""
+        ids = list(ids)
+        if EOS in ids:
+            ids = ids[: ids.index(EOS)]
+        return self._backend.decode([index for index in ids if index >= len(SPECIALS) or index == UNK], skip_special_tokens=False)
+
+    def token(self, index: int) -> str:
+        """The entry with an id."""
+        return self._backend.id_to_token(index)
+
+    def to_json(self) -> str:
+        """Everything needed to build it again."""
+        return self.kind + "\n" + self._backend.to_str()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tokenizer":
+        """The inverse of `to_json`."""
+        kind, _, backend = text.partition("\n")
+        return cls(kind, tokenizers.Tokenizer.from_str(backend))  # type: ignore[arg-type]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the serialised tokenizer."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Tokenizer.from_json, (self.to_json(),))
+
+
+def _words(size: int) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    backend = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK]))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return backend, trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=list(SPECIALS), show_progress=False)
+
+
+def _characters(size: int) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    backend = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK]))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    return backend, trainers.WordLevelTrainer(vocab_size=2**31 - 1, special_tokens=list(SPECIALS), show_progress=False)
+
+
+def _bpe(size: int) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return backend, trainers.BpeTrainer(
+        vocab_size=size, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
+    )
