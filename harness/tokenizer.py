@@ -24,6 +24,7 @@ class Tokenizer:
     def __init__(self, kind: Literal["words", "characters", "bpe"], backend: tokenizers.Tokenizer) -> None:
         self.kind = kind
         self._backend = backend
+        self._backend.encode_special_tokens = True  # text that spells out "<pad>" is text
 
     @classmethod
     def train(cls, kind: Literal["words", "characters", "bpe"], texts: Iterable[str], *, size: int = 8192) -> "Tokenizer":
