@@ -1,0 +1,78 @@
+"""What every metric needs before and after its own arithmetic: checked texts, a generator for resampling, refusals."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.contracts import Evaluation, Measurement, stream_seed
+from harness.intervals import Interval
+from harness.metrics.profiles import profile
+
+
+def checked_texts(evaluation: Evaluation) -> list[str]:
+    """The selected texts, one per example.
+
+    Raises:
+        ValueError: not one text per example, or something that is no text.
+    """
+    texts, examples = evaluation.texts, evaluation.examples
+    if isinstance(texts, str) or len(texts) != len(examples):
+        given = "a single string" if isinstance(texts, str) else f"{len(texts)} texts"
+        raise ValueError(f"{given} for {len(examples)} examples: expected one text per example, empty ones included")
+    wrong = next((index for index, text in enumerate(texts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise ValueError(f"text {wrong} (example {examples[wrong].id!r}) is {type(texts[wrong]).__name__}, expected a string")
+    return list(texts)
+
+
+def resampling(evaluation: Evaluation, name: str) -> np.random.Generator:
+    """The generator of one value, so that no metric moves another's interval."""
+    return np.random.default_rng(stream_seed(evaluation.seed, "bootstrap", name))
+
+
+def resamples(evaluation: Evaluation) -> int:
+    """Bootstrap resamples of the profile."""
+    return profile(evaluation.profile).resamples
+
+
+def empty_flags(texts: Sequence[str]) -> tuple[str, ...]:
+    """Flag that counts empty texts; they are scored, never dropped."""
+    empty = sum(not text.strip() for text in texts)
+    return (f"{empty} empty texts",) if empty else ()
+
+
+def measured(
+    value: float,
+    interval: Interval | None,
+    *,
+    n: int,
+    signature: str,
+    flags: tuple[str, ...] = (),
+    items: np.ndarray | None = None,
+) -> Measurement:
+    """A measurement, or a refusal where the value is not finite.
+
+    Args:
+        value: point estimate.
+        interval: 95 % interval.
+        n: items behind it.
+        signature: what must agree before comparing.
+        flags: what a reader must know.
+        items: per-item statistics [n] or [n, K]; kept row by row, so K is `len(items) // n`.
+    """
+    if not math.isfinite(value):
+        return refusal(f"the value is {value}", n=n, signature=signature)
+    kept = None if items is None else tuple(float(item) for item in np.asarray(items).ravel())
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return Measurement(value=float(value), n=n, signature=signature, low=low, high=high, flags=flags, items=kept)
+
+
+def refusal(reason: str, *, n: int, signature: str) -> Measurement:
+    """An absent value with its reason."""
+    return Measurement(value=None, n=n, signature=signature, reason=reason)
+
+
+def refusals(names: Mapping[str, bool | None], reason: str, *, n: int, signature: str) -> dict[str, Measurement]:
+    """The same refusal for every value of a metric."""
+    return {name: refusal(reason, n=n, signature=signature) for name in names}

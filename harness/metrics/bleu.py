@@ -1,0 +1,48 @@
+"""Corpus BLEU: sacreBLEU's value and signature, all references."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from sacrebleu.metrics.bleu import BLEU
+
+from harness.contracts import Evaluation, Measurement
+from harness.design import Family
+from harness.metrics.references import corpus_measurement
+
+_ORDERS = 4
+
+
+class Bleu:
+    """Corpus BLEU on a scale of 0 to 100 (Papineni et al. 2002; Post 2018 for the signature), with tokenisation 13a.
+
+    Items of the measurement are sacreBLEU's statistics, ten per text: lengths of text and closest reference, n-gram
+    matches and n-gram totals of orders 1 to 4. Not the mean of sentence BLEU.
+    """
+
+    name: ClassVar[str] = "bleu"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ()
+    values: ClassVar[Mapping[str, bool | None]] = {"bleu": True}
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts against all references."""
+        return {"bleu": corpus_measurement(evaluation, BLEU(tokenize="13a"), corpus_bleu, name="bleu")}
+
+
+def corpus_bleu(sums: Float[np.ndarray, "R 10"]) -> Float[np.ndarray, " R"]:
+    """BLEU of summed statistics, with the exponential smoothing of sacreBLEU ("smooth:exp").
+
+    An order without a match counts as half, a quarter, ... of one (Chen and Cherry 2014, method 3); an order without
+    n-grams makes the score 0.
+    """
+    length, reference = sums[:, 0], sums[:, 1]
+    matches, totals = sums[:, 2 : 2 + _ORDERS], sums[:, 2 + _ORDERS :]
+    missed = matches == 0
+    credited = np.where(missed, 0.5 ** np.cumsum(missed, axis=1), matches)
+    possible = (totals > 0).all(1) & (matches > 0).any(1)
+    precisions = np.where(possible[:, None], credited / np.maximum(totals, 1), 1.0)
+    brevity = np.exp(np.minimum(0.0, 1.0 - reference / np.maximum(length, 1)))
+    return np.where(possible, 100 * brevity * np.exp(np.log(precisions).mean(1)), 0.0)

@@ -1,0 +1,61 @@
+"""Reference-based corpus scores through sacreBLEU: shapes checked here, intervals from sacreBLEU's own item statistics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from sacrebleu.metrics.base import Metric as SacreMetric
+
+from harness.contracts import Evaluation, Measurement
+from harness.intervals import Aggregate, bootstrap
+from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
+
+
+def reference_columns(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
+    """References as sacreBLEU wants them: the k-th reference of every item, `None` where an item has fewer.
+
+    Args:
+        references: all references of every item.
+
+    Raises:
+        ValueError: an item without a reference, or references that are a string.
+    """
+    for index, accepted in enumerate(references):
+        if isinstance(accepted, str) or not accepted or not all(isinstance(text, str) for text in accepted):
+            raise ValueError(f"references of item {index} are {accepted!r}: expected at least one string in a sequence")
+    most = max((len(accepted) for accepted in references), default=0)
+    return [[accepted[k] if k < len(accepted) else None for accepted in references] for k in range(most)]
+
+
+def statistics_of(
+    metric: SacreMetric, texts: Sequence[str], references: Sequence[Sequence[str]]
+) -> Float[np.ndarray, "n K"]:
+    """Sufficient statistics of every item, as sacreBLEU counts them.
+
+    Raises:
+        ValueError: not one list of references per text.
+    """
+    if isinstance(texts, str) or len(texts) != len(references):
+        raise ValueError(f"{len(texts)} texts and {len(references)} lists of references: expected one list per text")
+    return np.array(metric._extract_corpus_statistics(list(texts), reference_columns(references)), dtype=np.float64)
+
+
+def corpus_measurement(
+    evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str
+) -> Measurement:
+    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items.
+
+    Args:
+        evaluation: what was generated, and for what.
+        metric: sacreBLEU's metric, which gives the point estimate.
+        aggregate: the same score for many resamples at once, from summed item statistics.
+        name: name of the value.
+    """
+    texts = checked_texts(evaluation)
+    if not texts:
+        return refusal("no items", n=0, signature=name)
+    statistics = statistics_of(metric, texts, [example.accepted for example in evaluation.examples])
+    score = metric._compute_score_from_stats([int(total) for total in statistics.sum(0)]).score
+    interval = bootstrap(statistics, aggregate, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    signature = metric.get_signature().format()
+    return measured(score, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=statistics)
