@@ -1,0 +1,185 @@
+"""One small pre-norm transformer for every system: LayerNorm, rotary attention, GELU, optionally told the time."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, silu
+
+from baselines.networks.attention import BidirectionalAttention, Rotary, SelfAttention
+
+Modulation = Float[Tensor, "B #L 4 D"] | None
+Condition = Float[Tensor, "B C"] | Float[Tensor, "B L C"]
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU (erf form) between them.
+
+    Args:
+        width: features D.
+        ratio: hidden features over D.
+    """
+
+    def __init__(self, width: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, ratio * width)
+        self.down = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Apply to every position by itself."""
+        return self.down(gelu(self.up(x)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)); both norms may be shifted and scaled by a condition.
+
+    Args:
+        width: features D.
+        heads: number of heads.
+        attention: class of the self-attention.
+        dropout: rate on both residual branches.
+    """
+
+    def __init__(self, width: int, heads: int, *, attention: type[SelfAttention], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = attention(width, heads)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = MLP(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        table: Complex[Tensor, "L E2"],
+        present: Bool[Tensor, "B L"] | None = None,
+        modulation: Modulation = None,
+    ) -> Float[Tensor, "B L D"]:
+        """One layer; `modulation` holds shift and scale of the first norm, then of the second."""
+        inner = modulated(self.norm_attention(x), modulation, 0)
+        x = x + self.dropout(self.attention(inner, table, present))
+        return x + self.dropout(self.mlp(modulated(self.norm_mlp(x), modulation, 2)))
+
+
+def modulated(x: Float[Tensor, "B L D"], modulation: Modulation, first: int) -> Float[Tensor, "B L D"]:
+    """Return x * (1 + scale) + shift, with shift and scale at `first` and `first + 1`; x itself where there is no modulation."""
+    if modulation is None:
+        return x
+    return modulation[:, :, first] + x * (1 + modulation[:, :, first + 1])
+
+
+class Transformer(nn.Module):
+    """A stack of blocks with a final norm: "B L D" -> "B L D", no embedding and no output head.
+
+    The condition (a time embedding) shifts and scales the norms of every block. One projection serves all blocks, each
+    with an offset of its own (PixArt-alpha, Chen et al. 2023, arXiv:2310.00426, section 2.3: adaLN-single, here without
+    gates), so a conditioned network has only 4 * D * C parameters more.
+
+    Args:
+        width: features D.
+        layers: number of blocks.
+        heads: number of heads; D / heads must be a whole even number.
+        attention: `BidirectionalAttention` or `CausalAttention`.
+        condition_width: features C of the condition; `None` = not conditioned.
+        dropout: rate on the residual branches.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        *,
+        attention: type[SelfAttention] = BidirectionalAttention,
+        condition_width: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.rotary = Rotary(width // heads)
+        self.blocks = nn.ModuleList(Block(width, heads, attention=attention, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.modulate = None if condition_width is None else Modulate(condition_width, width, layers)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        *,
+        condition: Condition | None = None,
+        present: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Run all blocks.
+
+        Args:
+            x: embedded input.
+            condition: one vector per sequence, or one per position; given exactly when `condition_width` was.
+            present: False at padding that nobody may attend to; `None` = everything counts.
+
+        Raises:
+            ValueError: a condition is missing, or given to a network built without.
+        """
+        if (condition is None) != (self.modulate is None):
+            built = "without" if self.modulate is None else "with"
+            raise ValueError(f"condition is {type(condition).__name__}, but the network was built {built} `condition_width`")
+        table = self.rotary(x.shape[1], x.device)
+        modulations = [None] * len(self.blocks) if self.modulate is None else self.modulate(condition)
+        for block, modulation in zip(self.blocks, modulations, strict=True):
+            x = block(x, table, present, modulation)
+        return self.norm(x)
+
+    def initialise_own(self, generator: torch.Generator) -> None:
+        """Scale what writes into the residual stream by 1 / sqrt(2 * layers) (GPT-2, Radford et al. 2019, section 2.3)."""
+        scale = 1 / math.sqrt(2 * len(self.blocks))
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith(("attention.out.weight", "mlp.down.weight")):
+                parameter.data.mul_(scale)
+
+
+class Modulate(nn.Module):
+    """Shifts and scales of every block from one condition; starts as the identity.
+
+    Args:
+        condition_width: features C of the condition.
+        width: features D of the network.
+        layers: number of blocks.
+    """
+
+    def __init__(self, condition_width: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(condition_width, 4 * width)
+        self.offsets = nn.Parameter(torch.zeros(layers, 4, width))
+
+    def forward(self, condition: Condition) -> list[Float[Tensor, "B L 4 D"]]:
+        """One modulation per block, of length 1 where the condition has no positions."""
+        shared = self.project(silu(condition if condition.dim() == 3 else condition[:, None])).unflatten(-1, (4, -1))
+        return list(shared + self.offsets[:, None, None])
+
+    def initialise_own(self, generator: torch.Generator) -> None:
+        """Zero: the first network is the unconditioned one."""
+        for parameter in self.parameters():
+            parameter.data.zero_()
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of a time value and a two-layer MLP (Vaswani et al. 2017, section 3.5, with real-valued positions).
+
+    Args:
+        width: features D, even.
+        longest: wavelengths run from 2 pi to 2 pi * longest; time should span hundreds to thousands of units
+            (multiply t in [0, 1] by 1000).
+    """
+
+    def __init__(self, width: int, *, longest: float = 10_000.0) -> None:
+        super().__init__()
+        self.width = width
+        self.longest = longest
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, time: Float[Tensor, " B"] | Float[Tensor, "B L"]) -> Float[Tensor, "B D"] | Float[Tensor, "B L D"]:
+        """Embed times; the result is float32 whatever the dtype of time."""
+        steps = torch.arange(self.width // 2, device=time.device, dtype=torch.float64)
+        angles = time.double()[..., None] * self.longest ** (-2 * steps / self.width)
+        features = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up.weight.dtype)
+        return self.down(silu(self.up(features)))
