@@ -1,0 +1,66 @@
+"""What every denoiser gives back, whatever its network predicts: an estimate of x0."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A denoiser's answer.
+
+    Attributes:
+        x0_hat: estimate of x0 in the kernel's terms: vectors "B L S", or log-probabilities over tokens "B L V".
+        raw: the network's own output.
+    """
+
+    x0_hat: Tensor
+    raw: Tensor
+
+
+class Denoiser(Protocol):
+    """A network behind the field's one signature; guidance wraps it without changing the signature."""
+
+    def __call__(
+        self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None
+    ) -> Estimate:
+        """Estimate x0.
+
+        Args:
+            x_t: noisy states.
+            time: what the design says the network is told about time.
+            given: positions that are pinned.
+            previous: the last estimate, for self-conditioning.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Calls:
+    """Forward evaluations seen so far, and the rows and positions that went through."""
+
+    count: int = 0
+    positions: int = 0
+
+
+@contextmanager
+def counted(network: nn.Module) -> Iterator[Calls]:
+    """Count the forward evaluations of a network, whatever calls it.
+
+    Positions are counted per request: the second dimension of the first argument, added over calls.
+    """
+    calls = Calls()
+
+    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        calls.count += 1
+        calls.positions += arguments[0].shape[1]
+
+    handle = network.register_forward_pre_hook(note)
+    try:
+        yield calls
+    finally:
+        handle.remove()

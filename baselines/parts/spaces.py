@@ -1,0 +1,89 @@
+"""Where x lives: tokens to states and back."""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class DrawSource(Protocol):
+    """Where uniform and normal draws come from: `training.Draws` (keys are names) or `randomness.Noise` (keys are steps)."""
+
+    def uniform(self, key: str, *shape: int) -> Float[Tensor, "B ..."]:
+        """Draws in [0, 1), float64."""
+        ...
+
+    def normal(self, key: str, *shape: int) -> Float[Tensor, "B ..."]:
+        """Standard normal draws, float32."""
+        ...
+
+
+class TokenSpace(nn.Module, ABC):
+    """A space with one state per token position."""
+
+    @abstractmethod
+    def encode(self, ids: Int[Tensor, "B L"]) -> Tensor:
+        """Clean states of tokens: "B L" ids, or "B L S" vectors."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Int[Tensor, "B L"]:
+        """Tokens of a final state."""
+
+
+class DiscreteSpace(TokenSpace):
+    """States are the token ids themselves.
+
+    Args:
+        vocabulary: number of tokens V; a kernel may add states of its own behind them.
+    """
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def encode(self, ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """The ids."""
+        return ids
+
+    def decode(self, x: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """The ids."""
+        return x
+
+
+class EmbeddingSpace(TokenSpace):
+    """States are vectors of a jointly learned table, read out by a tied, biased head.
+
+    Li et al. 2022 (Diffusion-LM, arXiv:2205.14217), section 4.
+
+    Args:
+        vocabulary: number of tokens V.
+        width: dimension S of a state.
+    """
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(vocabulary, width))
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    def encode(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L S"]:
+        """Clean embeddings."""
+        return nn.functional.embedding(ids, self.table)
+
+    def logits(self, x: Float[Tensor, "B L S"]) -> Float[Tensor, "B L V"]:
+        """Logits of the tied head: dot products plus bias."""
+        return nn.functional.linear(x, self.table.to(x.dtype), self.bias.to(x.dtype))
+
+    def decode(self, x: Float[Tensor, "B L S"]) -> Int[Tensor, "B L"]:
+        """Final rounding: the most probable token of the head, which can differ from the nearest embedding."""
+        return self.logits(x).argmax(-1)
+
+    def snap(self, x: Float[Tensor, "B L S"]) -> Float[Tensor, "B L S"]:
+        """The clamping trick: every position is replaced by its nearest embedding in Euclidean distance."""
+        return self.encode(self.nearest(x))
+
+    def nearest(self, x: Float[Tensor, "B L S"]) -> Int[Tensor, "B L"]:
+        """Nearest embedding of every position: argmax of x.e - |e|^2 / 2."""
+        table = self.table.to(x.dtype)
+        return nn.functional.linear(x, table, -0.5 * table.square().sum(-1)).argmax(-1)

@@ -1,0 +1,54 @@
+"""From names and numbers to an untrained model: the one place where a model class, its schedule and its task meet."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.contracts import TaskView, TextModel
+from harness.design import Design
+from harness.tokenizer import Tokenizer
+
+
+def design_of(model_class: Any, size: Mapping[str, Any]) -> Design:
+    """Design of a model class for given keys: `design_for(**size)` where it is offered, else `design`."""
+    design_for = getattr(model_class, "design_for", None)
+    return design_for(**size) if design_for is not None else model_class.design
+
+
+def construct(model_class: Any, specification: str | Mapping[str, Any] | None, task: TaskView, size: Mapping[str, Any]) -> TextModel:
+    """Build the schedule, hand it to the class, return the untrained model.
+
+    Args:
+        model_class: the class behind a registered name. Where a schedule depends on the kernel it needs
+            `kernel_for(task, **size)`.
+        specification: schedule as `harness.schedules.names.build` takes it; `None` for models without one.
+        task: what the model may know.
+        size: the keys that the grid gives beside the model's name.
+    """
+    return model_class(schedule_for(model_class, specification, task, size), task, **size)
+
+
+def schedule_for(model_class: Any, specification: str | Mapping[str, Any] | None, task: TaskView, size: Mapping[str, Any]) -> Any:
+    """The schedule object of a model; `None` stays `None`."""
+    if specification is None:
+        return None
+    from harness.schedules.names import build
+
+    kernel_for = getattr(model_class, "kernel_for", None)
+    kernel = kernel_for(task, **size) if kernel_for is not None else None
+    return build(specification, kernel=kernel, unigram=task.unigram or None)
+
+
+def view_to_json(view: TaskView) -> str:
+    """Serialise what a model knows of its task."""
+    data = {
+        "name": view.name, "family": view.family, "tokenizer": view.tokenizer.to_json(), "max_tokens": view.max_tokens,
+        "max_source_tokens": view.max_source_tokens, "unigram": list(view.unigram),
+    }  # fmt: skip
+    return json.dumps(data, ensure_ascii=False)
+
+
+def view_from_json(text: str) -> TaskView:
+    """The inverse of `view_to_json`."""
+    data = json.loads(text)
+    return TaskView(**{**data, "tokenizer": Tokenizer.from_json(data["tokenizer"]), "unigram": tuple(data["unigram"])})
