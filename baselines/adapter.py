@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Bool, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from baselines.engine import Canvas, Diffusion
+from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
-from baselines.parts.conditioning import Layout
+from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import counted
 from baselines.parts.randomness import Noise
 from baselines.parts.timesteps import spaced
@@ -23,7 +22,7 @@ from harness.contracts import Budget, Example, FitContext, FitReport, Generation
 from harness.design import Design
 from harness.errors import ModelError
 from harness.schedules.base import Schedule
-from harness.tokenizer import EOS, PAD
+from harness.tokenizer import EOS
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "model.json"
 
@@ -62,7 +61,9 @@ class SavedModel:
             ModelError: the folder holds no such model, or keys are missing or too many.
         """
         if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
-            raise ModelError(f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {sorted(item.name for item in folder.glob('*'))}")
+            raise ModelError(
+                f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {sorted(item.name for item in folder.glob('*'))}"
+            )
         configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
         task = view_from_json(json.dumps(configuration["task"]))
         model = cls(schedule_for(cls, configuration["schedule"], task, configuration["size"]), task, **configuration["size"])
@@ -73,15 +74,6 @@ class SavedModel:
                 raise ModelError(f"{folder / WEIGHTS} does not fit {cls.__name__}: {error}") from error
             model.to(device).eval()
         return model
-
-
-def padded(rows: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B L"]:
-    """Rows of ids as one tensor, cut or padded on the right to a length."""
-    canvas = torch.full((len(rows), length), PAD, dtype=torch.int64)
-    for place, row in enumerate(rows):
-        kept = torch.tensor(row[:length], dtype=torch.int64)
-        canvas[place, : len(kept)] = kept
-    return canvas
 
 
 def targets(task: TaskView, examples: Sequence[Example]) -> list[list[int]]:
@@ -218,8 +210,3 @@ def merged(size: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, An
     if unknown:
         raise ValueError(f"unknown key {', '.join(unknown)}; this model knows {', '.join(sorted(defaults))}")
     return {**defaults, **size}
-
-
-def given_nothing(rows: int, length: int) -> Bool[Tensor, "B L"]:
-    """A mask that pins no position."""
-    return torch.zeros(rows, length, dtype=torch.bool)

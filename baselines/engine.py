@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Denoiser, Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import Noise
@@ -15,19 +16,6 @@ from baselines.parts.spaces import DrawSource, TokenSpace
 from harness.schedules.base import Schedule
 
 PRIOR_STEP = 0  # counter of the draw from the prior; the k-th reverse step draws at k + 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Canvas:
-    """Token positions that a model reads and writes.
-
-    Attributes:
-        ids: tokens; those that are to be written may hold anything when sampling.
-        given: positions that are pinned: never corrupted, never written.
-    """
-
-    ids: Int[Tensor, "B L"]
-    given: Bool[Tensor, "B L"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +70,10 @@ class Reverse(Protocol):
 class TrainingDraws(DrawSource, Protocol):
     """What the loss needs of `training.Draws`."""
 
-    batch: int
+    @property
+    def batch(self) -> int:
+        """Examples of the whole batch."""
+        ...
 
     def generator(self, name: str) -> torch.Generator:
         """Generator of a named stream."""

@@ -79,9 +79,7 @@ class Draws:
 
     def uniform(self, name: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Draws in [0, 1), float64."""
-        return self.take(
-            torch.rand(self.batch, *shape, generator=self.generator(name), device=self.device, dtype=torch.float64)
-        )
+        return self.take(torch.rand(self.batch, *shape, generator=self.generator(name), device=self.device, dtype=torch.float64))
 
     def normal(self, name: str, *shape: int) -> Float[Tensor, "B ..."]:
         """Standard normal draws, float32."""

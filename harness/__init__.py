@@ -17,8 +17,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "contracts": (
-        "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",
-        "Sampling", "Task", "TaskData", "TaskView", "TextModel",
+        "Budget",
+        "Content",
+        "Example",
+        "FitContext",
+        "FitReport",
+        "Generation",
+        "Likelihood",
+        "Measurement",
+        "Request",
+        "Sampling",
+        "Task",
+        "TaskData",
+        "TaskView",
+        "TextModel",
     ),  # fmt: skip
     "design": ("Design",),
     "leaderboard": ("table",),

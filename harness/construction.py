@@ -15,7 +15,9 @@ def design_of(model_class: Any, size: Mapping[str, Any]) -> Design:
     return design_for(**size) if design_for is not None else model_class.design
 
 
-def construct(model_class: Any, specification: str | Mapping[str, Any] | None, task: TaskView, size: Mapping[str, Any]) -> TextModel:
+def construct(
+    model_class: Any, specification: str | Mapping[str, Any] | None, task: TaskView, size: Mapping[str, Any]
+) -> TextModel:
     """Build the schedule, hand it to the class, return the untrained model.
 
     Args:

@@ -1,14 +1,36 @@
 """How a condition and a target share one canvas."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from baselines.engine import Canvas
 from harness.tokenizer import PAD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canvas:
+    """Token positions that a model reads and writes.
+
+    Attributes:
+        ids: tokens; those that are to be written may hold anything when sampling.
+        given: positions that are pinned: never corrupted, never written.
+    """
+
+    ids: Int[Tensor, "B L"]
+    given: Bool[Tensor, "B L"]
+
+
+def padded(rows: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B L"]:
+    """Rows of ids as one tensor, cut or padded on the right to a length."""
+    canvas = torch.full((len(rows), length), PAD, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        kept = torch.tensor(row[:length], dtype=torch.int64)
+        canvas[place, : len(kept)] = kept
+    return canvas
 
 
 class Layout(Protocol):
@@ -20,7 +42,7 @@ class Layout(Protocol):
 
     length: int
 
-    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None, rows: int | None = None) -> Canvas:
+    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None) -> Canvas:
         """Canvases to train on, or to write into where targets are `None`."""
         ...
 
@@ -39,13 +61,9 @@ class TargetOnly:
     def __init__(self, length: int) -> None:
         self.length = length
 
-    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None, rows: int | None = None) -> Canvas:
+    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None) -> Canvas:
         """Targets with PAD behind them; conditions are not looked at."""
-        count = len(targets) if targets is not None else rows if rows is not None else len(conditions)
-        ids = torch.full((count, self.length), PAD, dtype=torch.int64)
-        for place, row in enumerate(targets or ()):
-            kept = row[: self.length]
-            ids[place, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
+        ids = padded(targets if targets is not None else [()] * len(conditions), self.length)
         return Canvas(ids=ids, given=torch.zeros_like(ids, dtype=torch.bool))
 
     def targets(self, canvas: Canvas) -> list[list[int]]:

@@ -25,9 +25,7 @@ class Estimate:
 class Denoiser(Protocol):
     """A network behind the field's one signature; guidance wraps it without changing the signature."""
 
-    def __call__(
-        self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None
-    ) -> Estimate:
+    def __call__(self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
         """Estimate x0.
 
         Args:

@@ -1,7 +1,7 @@
 """Where x lives: tokens to states and back."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 class DrawSource(Protocol):
     """Where uniform and normal draws come from: `training.Draws` (keys are names) or `randomness.Noise` (keys are steps)."""
 
-    def uniform(self, key: str, *shape: int) -> Float[Tensor, "B ..."]:
+    def uniform(self, key: Any, *shape: int) -> Float[Tensor, "B ..."]:
         """Draws in [0, 1), float64."""
         ...
 
-    def normal(self, key: str, *shape: int) -> Float[Tensor, "B ..."]:
+    def normal(self, key: Any, *shape: int) -> Float[Tensor, "B ..."]:
         """Standard normal draws, float32."""
         ...
 
