@@ -1,0 +1,103 @@
+"""Diversity: distinct n-grams on a fixed token budget, unigram entropy, repetition inside a text."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import sacrebleu
+from jaxtyping import Float, Int
+
+from harness.contracts import Evaluation, Measurement
+from harness.design import Family
+from harness.intervals import bootstrap, ratio_of_sums, student
+from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
+from harness.metrics.profiles import profile
+from harness.metrics.words import word_ids
+
+_ORDERS = (1, 2, 3, 4)
+
+
+class Diversity:
+    """distinct-1 to distinct-4, unigram entropy and rep-4 over words (13a tokenisation).
+
+    Shares of distinct n-grams fall with the number of tokens, so they are taken in blocks of a fixed number of tokens,
+    in the order of ids, and averaged (Li et al. 2016 for distinct-n). Entropy is that of a block, in nats. rep-4 is
+    the share of a text's 4-grams that it has said before (Welleck et al. 2020), pooled over texts. Closer to human text
+    is better, not higher or lower.
+    """
+
+    name: ClassVar[str] = "diversity"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ()
+    values: ClassVar[Mapping[str, bool | None]] = {
+        **{f"distinct_{order}": None for order in _ORDERS}, "unigram_entropy": None, "rep_4": None,
+    }  # fmt: skip
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts; refused where they do not fill one block."""
+        texts = checked_texts(evaluation)
+        order = sorted(range(len(texts)), key=lambda index: evaluation.examples[index].id)
+        words, owner = word_ids([texts[index] for index in order])
+        budget = profile(evaluation.profile).diversity_tokens
+        rows = {f"distinct_{n}": _distinct(words, owner, n, budget) for n in _ORDERS}
+        rows["unigram_entropy"] = np.array([_entropy(block) for block in _blocks(words, budget)])
+        flags = empty_flags(texts)
+        blocks = {name: _over_blocks(values, len(texts), budget, flags) for name, values in rows.items()}
+        return {**blocks, "rep_4": _repetition(evaluation, texts)}
+
+
+def repeated(texts: Sequence[str], *, order: int = 4) -> Int[np.ndarray, "n 2"]:
+    """n-grams of each text that stand earlier in the same text, and all its n-grams."""
+    words, owner = word_ids(texts)
+    grams, place = _ngrams(words, owner, order)
+    total = np.bincount(place, minlength=len(texts))
+    kinds = np.unique(np.column_stack([place, grams]), axis=0)[:, 0] if len(grams) else place
+    return np.column_stack([total - np.bincount(kinds, minlength=len(texts)), total])
+
+
+def _over_blocks(values: Float[np.ndarray, " b"], n: int, budget: int, flags: tuple[str, ...]) -> Measurement:
+    signature = f"tok:13a|budget:{budget}|mean over blocks|sacrebleu:{sacrebleu.__version__}"
+    if not len(values):
+        return refusal(f"the texts together have fewer than {budget} words", n=n, signature=signature)
+    single = ("one block: no interval",) if len(values) == 1 else ()
+    return measured(float(values.mean()), student(values.tolist()), n=n, signature=signature, flags=(*flags, *single))
+
+
+def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
+    signature = f"tok:13a|order:4|pooled|sacrebleu:{sacrebleu.__version__}"
+    rows = repeated(texts).astype(np.float64)
+    if not rows[:, 1].sum():
+        return refusal("no text has 4 words", n=len(texts), signature=signature)
+    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "rep_4"))
+    share = float(rows[:, 0].sum() / rows[:, 1].sum())
+    return measured(share, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=rows)
+
+
+def _distinct(words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], order: int, budget: int) -> np.ndarray:
+    pairs = zip(_blocks(words, budget), _blocks(owner, budget), strict=True)
+    grams = [_ngrams(block, place, order)[0] for block, place in pairs]
+    return np.array([len(np.unique(block)) / len(block) if len(block) else 0.0 for block in grams])
+
+
+def _blocks(values: Int[np.ndarray, " m"], budget: int) -> Int[np.ndarray, "b w"]:
+    whole = len(values) // budget
+    return values[: whole * budget].reshape(whole, budget)
+
+
+def _ngrams(
+    words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], order: int
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Integer of every n-gram that stays within a text, and its text."""
+    start, grams = np.arange(len(words)), words
+    for length in range(2, order + 1):
+        inside = start + length - 1 < len(words)
+        inside[inside] = owner[start[inside] + length - 1] == owner[start[inside]]
+        keys = grams[inside] * (int(words.max(initial=0)) + 1) + words[start[inside] + length - 1]
+        start, grams = start[inside], np.unique(keys, return_inverse=True)[1]
+    return grams, owner[start]
+
+
+def _entropy(words: Int[np.ndarray, " w"]) -> float:
+    counts = np.unique(words, return_counts=True)[1]
+    return float(-(counts / counts.sum() * np.log(counts / counts.sum())).sum())

@@ -1,0 +1,76 @@
+"""Lengths: how long texts are, how many are empty, cut off or ended by the model."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.contracts import Evaluation, Generation, Measurement
+from harness.design import Family
+from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, refusals, resamples, resampling
+
+_SIGNATURE = "words:split at spaces"
+
+
+class Lengths:
+    """Mean words, words per word of the targets, and rates of empty, truncated and properly ended texts.
+
+    The ratio is over sums, so it is the length ratio of translation, and for unconditional text the mean length against
+    that of human text. Truncated means that the model reached the limit without an EOS.
+    """
+
+    name: ClassVar[str] = "lengths"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ()
+    values: ClassVar[Mapping[str, bool | None]] = {
+        "mean_words": None, "length_ratio": None, "empty_rate": False, "truncation_rate": False, "eos_rate": True,
+    }  # fmt: skip
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts and the finish reasons of the candidates that they are."""
+        texts = checked_texts(evaluation)
+        if not texts:
+            return refusals(self.values, "no items", n=0, signature=_SIGNATURE)
+        written = np.array([len(text.split()) for text in texts], dtype=np.float64)
+        wanted = np.array([len(example.target.split()) for example in evaluation.examples], dtype=np.float64)
+        reasons = [finish_reason(text, answer) for text, answer in zip(texts, evaluation.generations, strict=True)]
+        return {
+            "mean_words": _ratio(evaluation, "mean_words", written, np.ones(len(texts)), empty_flags(texts)),
+            "length_ratio": _ratio(evaluation, "length_ratio", written, wanted, empty_flags(texts)),
+            "empty_rate": _rate([not text.strip() for text in texts]),
+            "truncation_rate": _finish_rate(reasons, "length"),
+            "eos_rate": _finish_rate(reasons, "eos"),
+        }
+
+
+def finish_reason(text: str, answer: Generation) -> str | None:
+    """How the selected candidate ended; `None` where the model does not say."""
+    if len(answer.finish_reasons) != len(answer.texts) or text not in answer.texts:
+        return None
+    return answer.finish_reasons[answer.texts.index(text)]
+
+
+def _ratio(
+    evaluation: Evaluation, name: str, above: Float[np.ndarray, " n"], below: Float[np.ndarray, " n"], flags: tuple[str, ...]
+) -> Measurement:
+    rows = np.stack([above, below], axis=1)
+    if not below.sum():
+        return refusal("the targets have no words", n=len(rows), signature=_SIGNATURE)
+    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    value = float(above.sum() / below.sum())
+    return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows)
+
+
+def _rate(hits: Sequence[bool]) -> Measurement:
+    interval = wilson(sum(hits), len(hits))
+    return measured(sum(hits) / len(hits), interval, n=len(hits), signature="share|wilson", items=np.array(hits, dtype=np.float64))
+
+
+def _finish_rate(reasons: Sequence[str | None], wanted: str) -> Measurement:
+    silent = sum(reason is None for reason in reasons)
+    if silent:
+        return refusal(f"{silent} texts came without a finish reason", n=len(reasons), signature="share|wilson")
+    return _rate([reason == wanted for reason in reasons])

@@ -1,0 +1,75 @@
+"""The model's own likelihood of human text: exact, or an upper bound on the negative log-likelihood."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.contracts import Evaluation, Likelihood, Measurement
+from harness.design import Family
+from harness.intervals import bootstrap, ratio_of_sums
+from harness.metrics.answers import measured, refusals, resamples, resampling
+
+_PRECISE = 0.005
+
+
+class OwnLikelihood:
+    """Negative log-likelihood of the test targets under the model itself, pooled over the corpus.
+
+    Nats per token (EOS included) and bits per UTF-8 byte, which compares models with different tokenizers. The signature
+    says whether values are exact or bounds: a bound is never ranked against an exact value, and neither is the judge's
+    perplexity, which scores samples. Items are (nats, tokens, bytes) for each target.
+    """
+
+    name: ClassVar[str] = "likelihood"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ("likelihood",)
+    values: ClassVar[Mapping[str, bool | None]] = {"own_nll_per_token": False, "own_bits_per_byte": False}
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure; refused for models without a likelihood and for values that are not finite."""
+        own = evaluation.likelihood
+        if own is None:
+            return refusals(self.values, "the model gives no likelihood", n=0, signature="own likelihood")
+        signature = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:{evaluation.view.tokenizer.digest[:12]}"
+        rows = np.array([own.nats, own.tokens, own.bytes], dtype=np.float64).T
+        reason = _reason_to_refuse(own, rows)
+        if reason:
+            return refusals(self.values, reason, n=len(rows), signature=signature)
+        return {
+            "own_nll_per_token": _pooled(evaluation, own, rows, "own_nll_per_token", signature),
+            "own_bits_per_byte": _pooled(evaluation, own, rows, "own_bits_per_byte", signature),
+        }
+
+
+def _pooled(
+    evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 3"], name: str, signature: str
+) -> Measurement:
+    used = rows[:, :2] if name == "own_nll_per_token" else rows[:, [0, 2]] / [math.log(2), 1.0]
+    interval = bootstrap(used, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    value = float(ratio_of_sums(used.sum(0)[None])[0])
+    return measured(value, interval, n=len(rows), signature=signature, flags=_flags(own, rows), items=rows)
+
+
+def _reason_to_refuse(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | None:
+    if not len(rows):
+        return "no items"
+    bad = np.flatnonzero(~np.isfinite(rows[:, 0]))
+    if len(bad):
+        return f"{len(bad)} of {len(rows)} targets have a likelihood that is not finite, the first is target {bad[0]}"
+    if own.kind == "exact" and (rows[:, 0] < 0).any():
+        return "a negative log-likelihood below 0 cannot be exact for text"
+    if rows[:, 1].sum() == 0 or rows[:, 2].sum() == 0:
+        return "the targets have no tokens or no bytes"
+    return None
+
+
+def _flags(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> tuple[str, ...]:
+    bound = ("upper bound",) if own.kind == "bound" else ()
+    if own.mc_errors is None:
+        return bound
+    share = math.sqrt(sum(error**2 for error in own.mc_errors)) / abs(float(rows[:, 0].sum()))
+    return (*bound, f"Monte-Carlo error {share:.1%} of the value") if share > _PRECISE else bound
