@@ -18,7 +18,18 @@ from baselines.parts.randomness import Noise
 from baselines.parts.timesteps import spaced
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import schedule_for, view_from_json, view_to_json
-from harness.contracts import Budget, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, TaskView
+from harness.contracts import (
+    Budget,
+    Example,
+    FitContext,
+    FitReport,
+    Generation,
+    Likelihood,
+    Request,
+    Sampling,
+    TaskView,
+    stream_seed,
+)
 from harness.design import Design
 from harness.errors import ModelError
 from harness.schedules.base import Schedule
@@ -61,9 +72,8 @@ class SavedModel:
             ModelError: the folder holds no such model, or keys are missing or too many.
         """
         if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
-            raise ModelError(
-                f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {sorted(item.name for item in folder.glob('*'))}"
-            )
+            found = sorted(item.name for item in folder.glob("*"))
+            raise ModelError(f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {found}")
         configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
         task = view_from_json(json.dumps(configuration["task"]))
         model = cls(schedule_for(cls, configuration["schedule"], task, configuration["size"]), task, **configuration["size"])
@@ -149,7 +159,10 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
             ModelError: settings that a diffusion sampler does not know.
         """
         if settings.method != "sample" or settings.temperature != 1.0 or settings.top_p != 1.0:
-            raise ModelError(f"{self.design.name} samples as its design says; it knows no {settings.method!r} with temperature {settings.temperature} and top_p {settings.top_p}")  # fmt: skip
+            raise ModelError(
+                f"{self.design.name} samples as its design says; it knows no method {settings.method!r} with temperature "
+                f"{settings.temperature} and top_p {settings.top_p}. Use `method: sample` with both at 1."
+            )
         self.eval()
         visited = spaced(self.diffusion.chain, settings.steps or self.diffusion.chain, self.spacing)
         jobs = [(request, candidate) for request in requests for candidate in range(request.n)]
@@ -170,8 +183,10 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     def _sample(self, jobs: Sequence[tuple[Request, int]], visited: Sequence[int]) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
         requests = [request for request, _ in jobs]
-        prompt = self.layout.canvas(conditions(self.task, requests), None, rows=len(jobs))
-        seeds = torch.tensor([request.seed + candidate for request, candidate in jobs], dtype=torch.int64, device=device)
+        prompt = self.layout.canvas(conditions(self.task, requests), None)
+        seeds = torch.tensor(
+            [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
+        )
         canvas = Canvas(ids=prompt.ids.to(device), given=prompt.given.to(device))
         ids = self.diffusion.sample(canvas, Noise(seeds), visited)
         return [tuple(row) for row in self.layout.targets(Canvas(ids=ids, given=canvas.given))]

@@ -1,7 +1,7 @@
 """The one optimisation loop: every trainable model goes through it, and every run resumes from its checkpoint.
 
-Nothing random is kept between updates: the draws of update u come from streams named after u, so a run that was killed and resumed
-gives the same weights as one that was not.
+Nothing random is kept between updates: the draws of update u come from streams named after u, so a run that was killed and
+resumed gives the same weights as one that was not.
 """
 
 import json
@@ -142,7 +142,10 @@ def evaluate(module: nn.Module, loss: Loss, data: Data, *, run: FitContext, limi
     part = {name: tensor[:limit].to(run.device) for name, tensor in data.items()}
     size = len(next(iter(part.values())))
     seed = stream_seed(0, "valid")
-    values = [loss({name: tensor[rows] for name, tensor in part.items()}, Draws(seed=seed, batch=size, rows=rows, device=torch.device(run.device))) for rows in _slices(size, 64)]  # fmt: skip
+    values = []
+    for rows in _slices(size, 64):
+        draws = Draws(seed=seed, batch=size, rows=rows, device=torch.device(run.device))
+        values.append(loss({name: tensor[rows] for name, tensor in part.items()}, draws))
     return torch.cat(values).mean().item()
 
 
@@ -169,7 +172,7 @@ def _update(state: "_State", loss: Loss, batch: Data, update: int, updates: int,
         part = {name: tensor[rows] for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             value = loss(part, Draws(seed=seed, batch=size, rows=rows, device=device)).sum() / size
-        value.backward()
+        torch.autograd.backward(value)
         total += value.detach()
     mean = total.item()
     if not math.isfinite(mean):
