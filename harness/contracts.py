@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.design import Design, Family
 
@@ -398,7 +398,7 @@ class TextModel(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, device: str) -> Self:
+    def load(cls, folder: Path, device: str) -> "TextModel":
         """The model as it was saved."""
         ...
 
