@@ -403,6 +403,7 @@ class TextModel(Protocol):
         ...
 
 
+@runtime_checkable
 class ModelClass(Protocol):
     """The class of a `TextModel`."""
 
@@ -437,6 +438,7 @@ class Measurement:
     items: tuple[float, ...] | None = None
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """The judge, or a model in its place: scores and embeds text that it did not write."""
 
@@ -481,6 +483,7 @@ class Evaluation:
     seed: int = 0
 
 
+@runtime_checkable
 class Metric(Protocol):
     """A metric, registered under `harness.metrics`; one object may give several named values.
 
