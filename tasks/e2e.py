@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from functools import cache
 from typing import ClassVar
 
 from harness.contracts import Content, Example, Family
@@ -67,6 +68,7 @@ def rows_of(source: Source) -> list[tuple[str, str]]:
     return [(mr, " ".join(text.split())) for mr, text in rows]
 
 
+@cache
 def content_of(mr: str) -> Content:
     """The attributes of a meaning representation such as `name[Aromi], area[riverside]`, in the order of `SLOTS`.
 

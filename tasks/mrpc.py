@@ -13,8 +13,8 @@ class MRPC(Corpus):
 
     Only the pairs that people judged to be paraphrases: 2,753 to train, of which validation is cut by hash, and 1,147 to
     test. Source is the first sentence of the pair, target the second, as in the file. The other direction is not added:
-    folds go by target, so the two directions of one pair would fall into different folds. The published splits overlap: 64
-    targets of test also occur in train.
+    folds go by target, so the two directions of one pair would fall into different folds. The published splits overlap: 66
+    test targets also occur in train.
     """
 
     name: ClassVar[str] = "mrpc"
