@@ -1,0 +1,197 @@
+"""Which steps of a chain are trained on and which are visited in sampling. Indices count from 0 (least noise).
+
+Every `sampling` function here returns ascending indices; a sampler walks them backwards.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Indices = Int[Tensor, "K"]
+Weights = Float[Tensor, "T"]
+
+
+# --- visited steps ---------------------------------------------------------------------------------------------------
+def respaced(T: int, sections: str) -> Indices:
+    """Steps to keep of a chain, in the notation of improved-diffusion (arXiv 2102.09672, section 4).
+
+    Args:
+        T: steps of the chain.
+        sections: "a,b,c" splits the chain into equal parts and keeps a, b and c evenly spaced steps of them; "ddimN" keeps
+            N steps at the first integer stride that gives exactly N, beginning with step 0.
+
+    Raises:
+        ValueError: not of that form, more steps than a part holds, or no stride gives N.
+    """
+    if sections.startswith("ddim"):
+        return strided(T, _count(sections.removeprefix("ddim"), sections))
+    counts = [_count(part, sections) for part in sections.split(",")]
+    size, longer = divmod(T, len(counts))
+    kept, first = list[int](), 0
+    for part, count in enumerate(counts):
+        length = size + (part < longer)
+        kept += [first + index for index in _evenly(length, count)]
+        first += length
+    return torch.tensor(kept)
+
+
+def _count(text: str, sections: str) -> int:
+    if not text.strip().isdigit() or int(text) < 1:
+        raise ValueError(f"respacing {sections!r}: expected step counts such as '200' or '10,15,20', or 'ddim50'.")
+    return int(text)
+
+
+def _evenly(length: int, count: int) -> list[int]:
+    if count > length:
+        raise ValueError(f"cannot keep {count} of {length} steps; ask for at most {length}.")
+    stride = (length - 1) / (count - 1) if count > 1 else 1.0
+    place, kept = 0.0, list[int]()
+    for _ in range(count):
+        kept.append(round(place))
+        place += stride
+    return kept
+
+
+def strided(T: int, count: int) -> Indices:
+    """0, k, 2k, ... for the smallest integer k that gives exactly `count` steps (DDIM, arXiv 2010.02502).
+
+    Raises:
+        ValueError: no k does.
+    """
+    for stride in range(1, T + 1):
+        if len(range(0, T, stride)) == count:
+            return torch.arange(0, T, stride)
+    raise ValueError(f"no integer stride visits exactly {count} of {T} steps; try {T // max(1, round(T / count))}.")
+
+
+def evenly(T: int, count: int) -> Indices:
+    """`count` steps from 0 to T - 1, both included: `respaced` with one section."""
+    return respaced(T, str(count))
+
+
+def trailing(T: int, count: int) -> Indices:
+    """round(T k / count) - 1 for k = 1..count: always the last step, and time is cut into equal pieces.
+
+    Lin et al. 2023 (arXiv 2305.08891), section 3.3.
+
+    Raises:
+        ValueError: more steps than the chain has.
+    """
+    if not 1 <= count <= T:
+        raise ValueError(f"cannot visit {count} of {T} steps; ask for 1 to {T}.")
+    return torch.tensor([round(T * k / count) - 1 for k in range(1, count + 1)])
+
+
+SPACINGS: dict[str, Callable[[int, int], Indices]] = {"evenly": evenly, "strided": strided, "trailing": trailing}
+
+
+def spaced(T: int, steps: int, spacing: str = "trailing") -> Indices:
+    """The steps that a sampler visits, ascending.
+
+    Args:
+        T: steps of the chain.
+        steps: how many are visited.
+        spacing: "trailing" (equal pieces of time, ends at full noise), "evenly" (both ends, as Diffusion-LM) or "strided".
+
+    Raises:
+        ValueError: unknown spacing, or one that cannot visit that many.
+    """
+    if spacing not in SPACINGS:
+        raise ValueError(f"unknown spacing {spacing!r}; known: {', '.join(SPACINGS)}.")
+    return SPACINGS[spacing](T, steps)
+
+
+def network_time(index: Int[Tensor, "*shape"], T: int) -> Float[Tensor, "*shape"]:
+    """What a network trained with rescaled time is told at a step: index * 1000 / T."""
+    return index.to(torch.float64) * (1000 / T)
+
+
+# --- steps trained on ------------------------------------------------------------------------------------------------
+class TimeSampler(Protocol):
+    """Draws the steps that a batch is trained on."""
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """Steps, and the weights that keep the loss unbiased."""
+        ...
+
+    def observe(self, t: Int[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
+        """Hear of the unweighted losses at some steps."""
+        ...
+
+
+class UniformTimes(nn.Module):
+    """Every step equally often, weight 1."""
+
+    def __init__(self, T: int) -> None:
+        super().__init__()
+        self.T = T
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """See `TimeSampler`."""
+        return torch.randint(self.T, (batch,), generator=generator), torch.ones(batch, dtype=torch.float64)
+
+    def observe(self, t: Int[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
+        """Nothing is learnt."""
+
+
+class LossSecondMoment(nn.Module):
+    """Steps in proportion to the root mean square of their last losses (arXiv 2102.09672, eq. 18).
+
+    Until every step has a full history all steps are equally likely. The history is part of the state dict, so that training
+    resumes with it.
+    """
+
+    history: Tensor
+    seen: Tensor
+
+    def __init__(self, T: int, *, per_step: int = 10, uniform_share: float = 0.001) -> None:
+        """An empty history.
+
+        Args:
+            T: steps of the chain.
+            per_step: losses remembered per step.
+            uniform_share: share of the uniform law that is mixed in.
+        """
+        super().__init__()
+        self.T, self.per_step, self.uniform_share = T, per_step, uniform_share
+        self.register_buffer("history", torch.zeros(T, per_step, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(T, dtype=torch.int64))
+
+    @property
+    def warm(self) -> bool:
+        """Whether every step has a full history."""
+        return bool((self.seen == self.per_step).all())
+
+    def weights(self) -> Weights:
+        """How likely each step is, not normalised: all ones before the history is full."""
+        if not self.warm:
+            return torch.ones(self.T, dtype=torch.float64)
+        moments = self.history.square().mean(-1).sqrt()
+        return moments / moments.sum() * (1 - self.uniform_share) + self.uniform_share / self.T
+
+    def probabilities(self) -> Weights:
+        """How likely each step is."""
+        weights = self.weights()
+        return weights / weights.sum()
+
+    def loss_weights(self) -> Weights:
+        """Factor on the loss of each step, 1 / (T p)."""
+        return 1 / (self.T * self.probabilities())
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """See `TimeSampler`."""
+        t = torch.multinomial(self.probabilities(), batch, replacement=True, generator=generator)
+        return t, self.loss_weights()[t]
+
+    def observe(self, t: Int[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
+        """Remember losses in order; the oldest of a full step is forgotten."""
+        for step, value in zip(t.tolist(), loss.detach().tolist(), strict=True):
+            if self.seen[step] == self.per_step:
+                self.history[step] = self.history[step].roll(-1)
+                self.history[step, -1] = value
+            else:
+                self.history[step, self.seen[step]] = value
+                self.seen[step] += 1
