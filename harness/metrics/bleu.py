@@ -40,9 +40,9 @@ def corpus_bleu(sums: Float[np.ndarray, "R 10"]) -> Float[np.ndarray, " R"]:
     """
     length, reference = sums[:, 0], sums[:, 1]
     matches, totals = sums[:, 2 : 2 + _ORDERS], sums[:, 2 + _ORDERS :]
-    missed = matches == 0
+    missed = np.equal(matches, 0)
     credited = np.where(missed, 0.5 ** np.cumsum(missed, axis=1), matches)
-    possible = (totals > 0).all(1) & (matches > 0).any(1)
+    possible = np.all(totals > 0, axis=1) & np.any(matches > 0, axis=1)
     precisions = np.where(possible[:, None], credited / np.maximum(totals, 1), 1.0)
     brevity = np.exp(np.minimum(0.0, 1.0 - reference / np.maximum(length, 1)))
     return np.where(possible, 100 * brevity * np.exp(np.log(precisions).mean(1)), 0.0)

@@ -12,7 +12,7 @@ from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums, student
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 from harness.metrics.profiles import profile
-from harness.metrics.words import word_ids
+from harness.metrics.words import ngrams, word_ids
 
 _ORDERS = (1, 2, 3, 4)
 
@@ -50,7 +50,7 @@ class Diversity:
 def repeated(texts: Sequence[str], *, order: int = 4) -> Int[np.ndarray, "n 2"]:
     """n-grams of each text that stand earlier in the same text, and all its n-grams."""
     words, owner = word_ids(texts)
-    grams, place = _ngrams(words, owner, order)
+    *_, (grams, place) = ngrams(words, owner, longest=order)
     total = np.bincount(place, minlength=len(texts))
     kinds = np.unique(np.column_stack([place, grams]), axis=0)[:, 0] if len(grams) else place
     return np.column_stack([total - np.bincount(kinds, minlength=len(texts)), total])
@@ -75,27 +75,16 @@ def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
 
 
 def _distinct(words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], order: int, budget: int) -> np.ndarray:
-    pairs = zip(_blocks(words, budget), _blocks(owner, budget), strict=True)
-    grams = [_ngrams(block, place, order)[0] for block, place in pairs]
-    return np.array([len(np.unique(block)) / len(block) if len(block) else 0.0 for block in grams])
+    shares = []
+    for block, place in zip(_blocks(words, budget), _blocks(owner, budget), strict=True):
+        *_, (grams, _) = ngrams(block, place, longest=order)
+        shares.append(len(np.unique(grams)) / len(grams) if len(grams) else 0.0)
+    return np.array(shares)
 
 
 def _blocks(values: Int[np.ndarray, " m"], budget: int) -> Int[np.ndarray, "b w"]:
     whole = len(values) // budget
     return values[: whole * budget].reshape(whole, budget)
-
-
-def _ngrams(
-    words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], order: int
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Integer of every n-gram that stays within a text, and its text."""
-    start, grams = np.arange(len(words)), words
-    for length in range(2, order + 1):
-        inside = start + length - 1 < len(words)
-        inside[inside] = owner[start[inside] + length - 1] == owner[start[inside]]
-        keys = grams[inside] * (int(words.max(initial=0)) + 1) + words[start[inside] + length - 1]
-        start, grams = start[inside], np.unique(keys, return_inverse=True)[1]
-    return grams, owner[start]
 
 
 def _entropy(words: Int[np.ndarray, " w"]) -> float:

@@ -66,7 +66,9 @@ def _ratio(
 
 def _rate(hits: Sequence[bool]) -> Measurement:
     interval = wilson(sum(hits), len(hits))
-    return measured(sum(hits) / len(hits), interval, n=len(hits), signature="share|wilson", items=np.array(hits, dtype=np.float64))
+    return measured(
+        sum(hits) / len(hits), interval, n=len(hits), signature="share|wilson", items=np.array(hits, dtype=np.float64)
+    )
 
 
 def _finish_rate(reasons: Sequence[str | None], wanted: str) -> Measurement:

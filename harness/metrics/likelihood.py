@@ -45,9 +45,7 @@ class OwnLikelihood:
         }
 
 
-def _pooled(
-    evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 3"], name: str, signature: str
-) -> Measurement:
+def _pooled(evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 3"], name: str, signature: str) -> Measurement:
     used = rows[:, :2] if name == "own_nll_per_token" else rows[:, [0, 2]] / [math.log(2), 1.0]
     interval = bootstrap(used, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
     value = float(ratio_of_sums(used.sum(0)[None])[0])

@@ -60,7 +60,7 @@ class Mauve:
 
 
 def mauve_scores(
-    samples: Float[np.ndarray, "n W"], references: Float[np.ndarray, "n W"], *, seeds: Sequence[int]
+    samples: Float[np.ndarray, "n W"], references: Float[np.ndarray, "m W"], *, seeds: Sequence[int]
 ) -> tuple[list[float], list[_Histograms]]:
     """MAUVE by mauve-text with its defaults (n/10 clusters, 90 % of variance, 5 redos), once per k-means seed.
 

@@ -1,6 +1,7 @@
 """Reference-based corpus scores through sacreBLEU: shapes checked here, intervals from sacreBLEU's own item statistics."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from harness.intervals import Aggregate, bootstrap
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 
 
-def reference_columns(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
+def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:
     """References as sacreBLEU wants them: the k-th reference of every item, `None` where an item has fewer.
 
     Args:
@@ -27,9 +28,7 @@ def reference_columns(references: Sequence[Sequence[str]]) -> list[list[str | No
     return [[accepted[k] if k < len(accepted) else None for accepted in references] for k in range(most)]
 
 
-def statistics_of(
-    metric: SacreMetric, texts: Sequence[str], references: Sequence[Sequence[str]]
-) -> Float[np.ndarray, "n K"]:
+def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Float[np.ndarray, "n K"]:
     """Sufficient statistics of every item, as sacreBLEU counts them.
 
     Raises:
@@ -40,9 +39,7 @@ def statistics_of(
     return np.array(metric._extract_corpus_statistics(list(texts), reference_columns(references)), dtype=np.float64)
 
 
-def corpus_measurement(
-    evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str
-) -> Measurement:
+def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str) -> Measurement:
     """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items.
 
     Args:

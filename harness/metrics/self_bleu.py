@@ -12,7 +12,7 @@ from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
-from harness.metrics.words import word_ids
+from harness.metrics.words import ngrams, word_ids
 
 _ORDERS = 4
 
@@ -38,13 +38,9 @@ class SelfBleu:
             return {"self_bleu": refusal("fewer than 2 samples", n=len(texts), signature=signature)}
         scores = self_bleu(texts)
         rows = np.stack([scores, np.ones(len(scores))], axis=1)
-        interval = bootstrap(
-            rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "self_bleu")
-        )
+        interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "self_bleu"))
         flags = ("interval over samples with the other samples held fixed", *empty_flags(texts))
-        value = measured(
-            float(scores.mean()), interval, n=len(texts), signature=signature, flags=flags, items=scores
-        )
+        value = measured(float(scores.mean()), interval, n=len(texts), signature=signature, flags=flags, items=scores)
         return {"self_bleu": value}
 
 
@@ -89,25 +85,17 @@ def closest_other_length(lengths: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"
 def _clipped_counts(
     words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], lengths: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, "4 n"], Int[np.ndarray, "4 n"]]:
-    matches = np.zeros((_ORDERS, len(lengths)), dtype=np.int64)
     totals = np.maximum(lengths[None] - np.arange(_ORDERS)[:, None], 0)
-    grams, start = words.astype(np.int64), np.arange(len(words))
-    vocabulary = int(words.max()) + 1 if len(words) else 1
-    for order in range(1, _ORDERS + 1):
-        if order > 1:
-            whole = (start + order - 1 < len(words)) & (owner[np.minimum(start + order - 1, len(words) - 1)] == owner[start])
-            keys = grams[whole] * vocabulary + words[start[whole] + order - 1]
-            start = start[whole]
-            grams = np.unique(keys, return_inverse=True)[1]
-        if len(start):
-            matches[order - 1] = _matches(grams, owner[start], len(lengths))
-    return matches, totals
+    matches = [_matches(grams, place, len(lengths)) for grams, place in ngrams(words, owner, longest=_ORDERS)]
+    return np.stack(matches), totals
 
 
 def _matches(grams: Int[np.ndarray, " k"], owner: Int[np.ndarray, " k"], n: int) -> Int[np.ndarray, " n"]:
     """Sum over a text's n-grams of its own count, clipped at the largest count in another text."""
     pairs, counts = np.unique(grams * n + owner, return_counts=True)
     gram, text = np.divmod(pairs, n)
+    if not len(gram):
+        return np.zeros(n, dtype=np.int64)
     order = np.lexsort((-counts, gram))
     gram, text, counts = gram[order], text[order], counts[order]
     first = np.flatnonzero(np.r_[True, gram[1:] != gram[:-1]])

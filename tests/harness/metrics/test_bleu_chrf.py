@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import sacrebleu
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from harness.metrics.bleu import Bleu, corpus_bleu
+from harness.metrics.chrf import ChrF, corpus_chrf
+from harness.metrics.references import reference_columns, statistics_of
+
+
+def padded(references):
+    most = max(map(len, references))
+    return [[refs[k] if k < len(refs) else None for refs in references] for k in range(most)]
+
+
+@pytest.fixture
+def ragged(make_sentences):
+    pool = make_sentences(300, 7)
+    return [pool[3 * i : 3 * i + 1 + i % 3] for i in range(100)]
+
+
+def test_bleu_is_sacrebleu_with_all_ragged_references(make_evaluation, make_sentences, ragged):
+    texts = make_sentences(100, 1)
+    metric = BLEU()
+    expected = metric.corpus_score(texts, padded(ragged))
+    found = Bleu()(make_evaluation(texts, references=ragged, family="t2t"))["bleu"]
+    assert found.value == expected.score
+    assert found.signature == str(metric.get_signature())
+    assert found.signature.startswith("nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert found.low < found.value < found.high
+    assert (found.n, len(found.items)) == (100, 1000)
+
+
+def test_chrf_values_are_sacrebleu_s(make_evaluation, make_sentences, ragged):
+    texts = ["", *make_sentences(99, 1)]
+    found = ChrF()(make_evaluation(texts, references=ragged, family="a2t"))
+    for name, order in (("chrf", 0), ("chrf++", 2)):
+        metric = CHRF(word_order=order)
+        assert found[name].value == metric.corpus_score(texts, padded(ragged)).score
+        assert found[name].signature == str(metric.get_signature())
+        assert found[name].low < found[name].value < found[name].high
+        assert found[name].flags == ("1 empty texts",)
+
+
+def test_vectorised_scores_equal_sacrebleu_on_resamples(make_sentences, ragged):
+    texts = [*make_sentences(98, 3), "", "zebra"]
+    rng = np.random.default_rng(0)
+    picks = [rng.integers(100, size=size) for size in (1, 1, 1, 2, 5, 100, 100)] + [np.array([98]), np.array([99])]
+    for metric, vectorised in ((BLEU(), corpus_bleu), (CHRF(), corpus_chrf), (CHRF(word_order=2), corpus_chrf)):
+        rows = statistics_of(metric, texts, ragged)
+        for chosen in picks:
+            expected = metric._compute_score_from_stats([int(x) for x in rows[chosen].sum(0)]).score
+            assert vectorised(rows[chosen].sum(0)[None])[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_interval_agrees_with_sacrebleu_s_bootstrap(make_evaluation, make_sentences):
+    references = [[text] for text in make_sentences(400, 7)]
+    texts = [" ".join(refs[0].split()[:-1] + ["cat"]) for refs in references]
+    found = Bleu()(make_evaluation(texts, references=references, family="t2t"))["bleu"]
+    theirs = BLEU().corpus_score(texts, padded(references), n_bootstrap=1000)
+    assert (found.high - found.low) / 2 == pytest.approx(theirs._ci, rel=0.2)
+
+
+def test_perfect_and_empty_output(make_evaluation, make_sentences):
+    references = [[text] for text in make_sentences(50, 7)]
+    perfect = [refs[0] for refs in references]
+    assert Bleu()(make_evaluation(perfect, references=references))["bleu"].value == pytest.approx(100)
+    assert ChrF()(make_evaluation(perfect, references=references))["chrf++"].value == pytest.approx(100)
+    for metric in (Bleu(), ChrF()):
+        for found in metric(make_evaluation([""] * 50, references=references)).values():
+            assert (found.value, found.low, found.high, found.flags) == (0.0, 0.0, 0.0, ("50 empty texts",))
+
+
+def test_order_of_items_changes_nothing(make_evaluation, make_sentences, ragged):
+    texts = make_sentences(100, 1)
+    order = np.random.default_rng(0).permutation(100)
+    one = Bleu()(make_evaluation(texts, references=ragged))["bleu"].value
+    other = Bleu()(make_evaluation([texts[i] for i in order], references=[ragged[i] for i in order]))["bleu"].value
+    assert one == other
+
+
+def test_shapes_that_sacrebleu_would_swallow_are_refused(make_evaluation, make_sentences):
+    with pytest.raises(ValueError, match="one text per example"):
+        Bleu()(make_evaluation(make_sentences(3, 0), references=[["a"], ["b"]]))
+    with pytest.raises(ValueError, match="expected one list per text"):
+        statistics_of(BLEU(), ["a", "b"], [["a"]])
+    with pytest.raises(ValueError, match="item 1"):
+        reference_columns([["a"], "b"])
+    with pytest.raises(ValueError, match="item 0"):
+        reference_columns([[]])
+
+
+def test_no_items_is_a_refusal(make_evaluation):
+    found = Bleu()(make_evaluation([], references=[]))["bleu"]
+    assert (found.value, found.reason) == (None, "no items")
+    assert sacrebleu.__version__

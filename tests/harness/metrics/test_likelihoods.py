@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+
+from harness.contracts import Likelihood
+from harness.metrics.judge_perplexity import JudgePerplexity, sample_entropies
+from harness.metrics.likelihood import OwnLikelihood
+
+
+def likelihood(kind="exact", nats=(10.0, 20.0, 30.0), **changes):
+    return Likelihood(nats=nats, tokens=(5, 6, 9), bytes=(20, 30, 40), kind=kind, estimator="ar-exact", **changes)
+
+
+def test_own_likelihood_is_pooled(make_evaluation, make_sentences):
+    found = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood()))
+    assert found["own_nll_per_token"].value == pytest.approx(60 / 20)
+    assert found["own_bits_per_byte"].value == pytest.approx(60 / math.log(2) / 90)
+    assert found["own_nll_per_token"].items == (10.0, 5.0, 20.0, 20.0, 6.0, 30.0, 30.0, 9.0, 40.0)
+    assert found["own_nll_per_token"].low <= 3 <= found["own_nll_per_token"].high
+    assert found["own_nll_per_token"].flags == ()
+
+
+def test_bounds_and_exact_values_never_share_a_signature(make_evaluation, make_sentences):
+    signatures = {}
+    for kind in ("exact", "bound"):
+        measurement = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood(kind)))["own_nll_per_token"]
+        signatures[kind] = measurement.signature
+        assert ("upper bound" in measurement.flags) == (kind == "bound")
+    assert signatures["exact"].startswith("kind:exact|estimator:ar-exact")
+    assert signatures["exact"] != signatures["bound"]
+
+
+def test_monte_carlo_error_is_told_when_it_matters(make_evaluation, make_sentences):
+    rough = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood("bound", mc_errors=(1.0, 2.0, 2.0))))
+    assert rough["own_nll_per_token"].flags == ("upper bound", "Monte-Carlo error 5.0% of the value")
+    fine = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood("bound", mc_errors=(0.1, 0.1, 0.1))))
+    assert fine["own_nll_per_token"].flags == ("upper bound",)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (None, "no likelihood"),
+        (likelihood(nats=(1.0, math.inf, 2.0)), "1 of 3 targets"),
+        (likelihood(nats=(1.0, math.nan, 2.0)), "the first is target 1"),
+        (likelihood(nats=(-1.0, 3.0, 2.0)), "cannot be exact"),
+    ],
+)
+def test_own_likelihood_refuses_with_a_reason(make_evaluation, make_sentences, given, reason):
+    for found in OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=given)).values():
+        assert found.value is None
+        assert reason in found.reason
+
+
+def test_judge_perplexity_is_pooled_and_counts_empty_texts(make_evaluation, make_sentences):
+    texts = ["", *make_sentences(30, 1)]
+    evaluation = make_evaluation(texts)
+    found = JudgePerplexity()(evaluation)
+    own = evaluation.judge.likelihood_of_texts(texts)
+    assert found["judge_ppl"].value == pytest.approx(math.exp(sum(own.nats) / sum(own.tokens)))
+    assert found["judge_nats_per_byte"].value == pytest.approx(sum(own.nats) / sum(own.bytes))
+    assert found["judge_ppl"].low < found["judge_ppl"].value < found["judge_ppl"].high
+    assert (found["judge_ppl"].n, found["judge_ppl"].flags) == (31, ("1 empty texts",))
+    assert "scorer:fake-judge@1" in found["judge_ppl"].signature
+
+
+def test_entropy_stands_beside_perplexity(make_evaluation, make_sentences):
+    evaluation = make_evaluation(["cat cat cat cat", "cat dog", "", "the old cat sees"])
+    entropies = sample_entropies(evaluation.texts, evaluation.view.tokenizer)
+    assert entropies == pytest.approx([0, math.log(2), 0, math.log(4)])
+    found = JudgePerplexity()(evaluation)
+    assert found["sample_entropy"].value == pytest.approx(np.mean(entropies))
+    assert found["human_entropy"].value > found["sample_entropy"].value
+    assert set(found) == set(JudgePerplexity.values)
+
+
+def test_judge_perplexity_refuses_without_judge_or_bytes(make_evaluation):
+    assert all(found.value is None for found in JudgePerplexity()(make_evaluation(["a"], judged=False)).values())
+    hollow = JudgePerplexity()(make_evaluation(["", ""]))
+    assert hollow["judge_ppl"].value is not None
+    assert hollow["judge_nats_per_byte"].value is None
+    assert hollow["judge_nats_per_byte"].reason

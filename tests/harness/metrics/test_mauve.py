@@ -1,0 +1,96 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from harness.metrics.mauve import Mauve, area_of_divergence, mauve_scores
+
+
+def gaussians(n, shift, seed, width=16):
+    return (np.random.default_rng(seed).normal(size=(n, width)) + shift).astype(np.float32)
+
+
+def test_our_area_of_histograms_is_mauve_text_s_value():
+    samples, references = gaussians(600, 0.4, 0), gaussians(600, 0.0, 1)
+    scores, histograms = mauve_scores(samples, references, seeds=[0, 1])
+    ours = [area_of_divergence(p[None], q[None])[0] for p, q in histograms]
+    assert ours == pytest.approx(scores, abs=1e-12)
+    assert scores[0] != scores[1]
+
+
+def test_score_is_mauve_text_called_directly(make_evaluation, make_sentences):
+    import mauve
+
+    evaluation = make_evaluation(make_sentences(500, 3), profile="quick")
+    found = Mauve()(evaluation)["mauve"]
+    features = [evaluation.judge.features(texts) for texts in (evaluation.texts, [item.target for item in evaluation.examples])]
+    expected = [mauve.compute_mauve(p_features=features[0], q_features=features[1], seed=seed).mauve for seed in range(3)]
+    assert found.value == pytest.approx(np.mean(expected), abs=1e-12)
+    assert found.low < found.value < found.high
+    assert "seeds:3" in found.signature
+    assert "n:500" in found.signature
+    assert "features:fake-judge@1" in found.signature
+
+
+def test_a_shifted_distribution_scores_lower():
+    references = gaussians(500, 0.0, 1)
+    same = np.mean(mauve_scores(gaussians(500, 0.0, 0), references, seeds=[0])[0])
+    shifted = np.mean(mauve_scores(gaussians(500, 1.0, 0), references, seeds=[0])[0])
+    assert same > 0.9 > shifted
+
+
+def test_order_of_items_changes_nothing(make_evaluation, make_sentences):
+    evaluation = make_evaluation(make_sentences(500, 3))
+    order = np.random.default_rng(0).permutation(500)
+    shuffled = dataclasses.replace(
+        evaluation, texts=[evaluation.texts[i] for i in order], examples=[evaluation.examples[i] for i in order]
+    )
+    assert Mauve()(evaluation)["mauve"] == Mauve()(shuffled)["mauve"]
+
+
+@pytest.mark.parametrize(
+    ("n", "flags"),
+    [
+        (500, ("flagged: n < 1000", "not ranked: n < 2000", "one k-means seed: its variance is not in the interval")),
+        (1000, ("not ranked: n < 2000", "one k-means seed: its variance is not in the interval")),
+    ],
+)
+def test_small_samples_are_flagged(make_evaluation, make_sentences, n, flags):
+    assert Mauve()(make_evaluation(make_sentences(n, 3)))["mauve"].flags == flags
+
+
+def test_empty_samples_are_counted_and_lower_the_score(make_evaluation, make_sentences):
+    texts = make_sentences(500, 3)
+    whole = Mauve()(make_evaluation(texts))["mauve"]
+    hollow = Mauve()(make_evaluation([*texts[:250], *[""] * 250]))["mauve"]
+    assert hollow.flags[-1] == "250 empty texts"
+    assert (hollow.n, hollow.value < whole.value - 0.05) == (500, True)
+
+
+def test_refusals_have_reasons(make_evaluation, make_sentences):
+    texts = make_sentences(500, 3)
+    assert "below 500" in Mauve()(make_evaluation(texts[:499]))["mauve"].reason
+    assert "profile 'test'" in Mauve()(make_evaluation(texts, profile="test"))["mauve"].reason
+    assert "no judge" in Mauve()(make_evaluation(texts, judged=False))["mauve"].reason
+    same = Mauve()(make_evaluation([""] * 500, references=[[""]] * 500))["mauve"]
+    assert (same.value, same.reason) == (None, "all features are equal: MAUVE means nothing on them")
+    evaluation = make_evaluation(texts)
+    repeated = dataclasses.replace(evaluation, examples=[evaluation.examples[0]] * 500)
+    assert "references repeat" in Mauve()(repeated)["mauve"].reason
+    with pytest.raises(ValueError, match="equal numbers"):
+        mauve_scores(gaussians(5, 0, 0), gaussians(6, 0, 0), seeds=[0])
+
+
+@pytest.mark.slow
+def test_interval_covers_as_the_spread_over_fresh_draws_says():
+    # the half-width is to be about 1.96 standard deviations of the score over independent draws of both sides
+    from harness.metrics.mauve import _interval
+
+    rng = np.random.default_rng(0)
+    scores, halves = [], []
+    for draw in range(20):
+        pair = mauve_scores(gaussians(1000, 0.5, 2 * draw), gaussians(1000, 0.0, 2 * draw + 1), seeds=range(3))
+        interval = _interval(*pair, 1000, 200, rng)
+        scores.append(np.mean(pair[0]))
+        halves.append((interval.high - interval.low) / 2)
+    assert 0.6 < np.mean(halves) / (1.96 * np.std(scores, ddof=1)) < 1.8
