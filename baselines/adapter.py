@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
 from baselines.parts.conditioning import Canvas, Layout
-from baselines.parts.denoisers import counted
+from baselines.parts.denoisers import Denoiser, counted
 from baselines.parts.randomness import Noise
 from baselines.parts.timesteps import spaced
 from baselines.training import Data, Draws, Optimisation, train
@@ -114,7 +115,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
 
     design: Design
     optimisation: ClassVar[Optimisation]
-    spacing: ClassVar[str] = "even"
+    spacing: ClassVar[str] = "trailing"
     likelihood_draws: ClassVar[int] = 16
 
     def __init__(self, schedule: Schedule, task: TaskView, **size: Any) -> None:
@@ -180,7 +181,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         assert isinstance(self.diffusion.denoiser, nn.Module)
         return self.diffusion.denoiser
 
-    def _sample(self, jobs: Sequence[tuple[Request, int]], visited: Sequence[int]) -> list[tuple[int, ...]]:
+    def _sample(self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"]) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
         requests = [request for request, _ in jobs]
         prompt = self.layout.canvas(conditions(self.task, requests), None)
@@ -188,8 +189,12 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
             [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
         )
         canvas = Canvas(ids=prompt.ids.to(device), given=prompt.given.to(device))
-        ids = self.diffusion.sample(canvas, Noise(seeds), visited)
+        ids = self.diffusion.sample(canvas, Noise(seeds), visited, self.sampling_denoiser())
         return [tuple(row) for row in self.layout.targets(Canvas(ids=ids, given=canvas.given))]
+
+    def sampling_denoiser(self) -> Denoiser:
+        """The denoiser that samplers call; systems wrap it."""
+        return self.diffusion.denoiser
 
     def _answers(
         self, requests: Sequence[Request], rows: Sequence[tuple[int, ...]], *, calls: int, steps: int, positions: int

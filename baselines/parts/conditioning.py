@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from harness.tokenizer import PAD
+from harness.tokenizer import EOS, PAD, SEP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,9 +24,9 @@ class Canvas:
     given: Bool[Tensor, "B L"]
 
 
-def padded(rows: Sequence[Sequence[int]], length: int) -> Int[Tensor, "B L"]:
+def padded(rows: Sequence[Sequence[int]], length: int, pad: int = PAD) -> Int[Tensor, "B L"]:
     """Rows of ids as one tensor, cut or padded on the right to a length."""
-    canvas = torch.full((len(rows), length), PAD, dtype=torch.int64)
+    canvas = torch.full((len(rows), length), pad, dtype=torch.int64)
     for place, row in enumerate(rows):
         kept = torch.tensor(row[:length], dtype=torch.int64)
         canvas[place, : len(kept)] = kept
@@ -70,3 +70,60 @@ class TargetOnly:
         """The whole canvas."""
         ids: Int[Tensor, "B L"] = canvas.ids
         return ids.tolist()
+
+
+class SourceThenTarget:
+    """Source and target one after the other on one canvas; the source is given, the target and the padding are not.
+
+    Gong et al. 2023 (DiffuSeq, arXiv:2210.08933), section 3, laid out as released: source, EOS, SEP, target, EOS, PAD. Each row's
+    target begins right behind its own source.
+
+    Args:
+        source: longest source N.
+        target: longest target L, EOS included.
+    """
+
+    def __init__(self, *, source: int, target: int) -> None:
+        self.target = target
+        self.length = source + 2 + target
+
+    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None) -> Canvas:
+        """Lay out; where targets are `None` everything behind the source is to be written."""
+        rows = [
+            side_by_side(source, target, length=self.length, end=EOS, separator=SEP)
+            for source, target in zip(conditions, _without_end(targets, len(conditions)), strict=True)
+        ]
+        ids = padded([row if targets is not None else row[:given] for row, given in rows], self.length)
+        starts = torch.tensor([given for _, given in rows])
+        return Canvas(ids=ids, given=torch.arange(self.length) < starts[:, None])
+
+    def targets(self, canvas: Canvas) -> list[list[int]]:
+        """What stands behind each source, at most the longest target."""
+        starts = canvas.given.sum(-1).tolist()
+        return [row[start : start + self.target] for row, start in zip(canvas.ids.tolist(), starts, strict=True)]
+
+
+def side_by_side(source: Sequence[int], target: Sequence[int], *, length: int, end: int, separator: int) -> tuple[list[int], int]:
+    """One row: source, end, separator, target, end; the longer side loses tokens on the right until the row fits.
+
+    Args:
+        source, target: ids without their end token.
+        length: longest row.
+
+    Returns:
+        the row without padding, and how many of its tokens are given.
+    """
+    source, target = list(source), list(target)
+    while len(source) + len(target) > length - 3:
+        excess = len(source) - len(target)
+        if excess >= 0:
+            source.pop()
+        if excess <= 0:
+            target.pop()
+    return [*source, end, separator, *target, end], len(source) + 2
+
+
+def _without_end(targets: Sequence[Sequence[int]] | None, rows: int) -> list[Sequence[int]]:
+    if targets is None:
+        return [()] * rows
+    return [row[:-1] if row and row[-1] == EOS else row for row in targets]

@@ -1,6 +1,6 @@
 """What every denoiser gives back, whatever its network predicts: an estimate of x0."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,6 +35,23 @@ class Denoiser(Protocol):
             previous: the last estimate, for self-conditioning.
         """
         ...
+
+
+class Clamped:
+    """Snaps every estimate to the nearest embedding: the clamping trick (Diffusion-LM, section 4.4).
+
+    Args:
+        denoiser: what is wrapped.
+        snap: nearest embedding of every position.
+    """
+
+    def __init__(self, denoiser: Denoiser, snap: Callable[[Tensor], Tensor]) -> None:
+        self.denoiser, self.snap = denoiser, snap
+
+    def __call__(self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        """Estimate x0, clamped."""
+        estimate = self.denoiser(x_t, time, given, previous)
+        return Estimate(self.snap(estimate.x0_hat), estimate.raw)
 
 
 @dataclass(slots=True)

@@ -52,6 +52,14 @@ class DiscreteSpace(TokenSpace):
         return x
 
 
+def noisy_embedding(clean: Float[Tensor, "B L S"], alpha: Float[Tensor, "B #L"], source: DrawSource) -> Float[Tensor, "B L S"]:
+    """A draw from q(x_0 | tokens): the embedding with the noise of the chain's first step, not scaled down.
+
+    Li et al. 2022 (Diffusion-LM, arXiv:2205.14217), section 4.2; sigma_0 is the square root of 1 - alpha_bar at step 1.
+    """
+    return clean + (1 - alpha).sqrt().to(clean.dtype)[..., None] * source.normal("embed", *clean.shape[1:])
+
+
 class EmbeddingSpace(TokenSpace):
     """States are vectors of a jointly learned table, read out by a tied, biased head.
 
@@ -78,6 +86,14 @@ class EmbeddingSpace(TokenSpace):
     def decode(self, x: Float[Tensor, "B L S"]) -> Int[Tensor, "B L"]:
         """Final rounding: the most probable token of the head, which can differ from the nearest embedding."""
         return self.logits(x).argmax(-1)
+
+    def distance_logits(self, x: Float[Tensor, "B L S"]) -> Float[Tensor, "B L V"]:
+        """Negative Euclidean distances to all embeddings: the readout that needs no head."""
+        return -torch.cdist(x, self.table.to(x.dtype).expand(len(x), -1, -1))
+
+    def gaussian_logits(self, x: Float[Tensor, "B L S"], sigma: float) -> Float[Tensor, "B L V"]:
+        """Unnormalised log-probabilities of tokens whose embeddings were blurred by N(0, sigma^2 I)."""
+        return -self.distance_logits(x).square() / (2 * sigma**2)
 
     def snap(self, x: Float[Tensor, "B L S"]) -> Float[Tensor, "B L S"]:
         """The clamping trick: every position is replaced by its nearest embedding in Euclidean distance."""

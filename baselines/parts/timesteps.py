@@ -67,6 +67,11 @@ def strided(T: int, count: int) -> Indices:
     raise ValueError(f"no integer stride visits exactly {count} of {T} steps; try {T // max(1, round(T / count))}.")
 
 
+def from_the_end(T: int, stride: int) -> Indices:
+    """T - 1, T - 1 - stride, ... in ascending order; the least noisy step need not be 0 (strided sampling of released codes)."""
+    return torch.arange(T - 1, -1, -stride).flip(0)
+
+
 def evenly(T: int, count: int) -> Indices:
     """`count` steps from 0 to T - 1, both included: `respaced` with one section."""
     return respaced(T, str(count))
@@ -131,7 +136,8 @@ class UniformTimes(nn.Module):
 
     def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
         """See `TimeSampler`."""
-        return torch.randint(self.T, (batch,), generator=generator), torch.ones(batch, dtype=torch.float64)
+        device = generator.device
+        return torch.randint(self.T, (batch,), generator=generator, device=device), torch.ones(batch, device=device)
 
     def observe(self, t: Int[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
         """Nothing is learnt."""

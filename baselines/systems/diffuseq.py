@@ -1,0 +1,42 @@
+"""DiffuSeq: Diffusion-LM made to rewrite a source that shares the canvas and stays clean.
+
+Gong, Li, Feng, Wu and Kong 2023, arXiv:2210.08933.
+
+    [x ; y] on one canvas                      -> conditioning.SourceThenTarget
+    partial noising, equation 1                -> engine.Diffusion.alpha (1 where the token is given)
+    L_VLB simplified, equation 2, as released  -> objectives.end_to_end over all positions
+    importance sampling of t, section 3.2      -> timesteps.LossSecondMoment
+    anchoring of the source at every step      -> engine.Diffusion.sample
+    reverse steps of variance beta_t           -> gaussian.step_variance
+
+Paper and code disagree on the loss mask (target only, against all positions) and on the source's embedding noise; this follows the
+code: everything counts, and the source keeps the noise of the embedding step in training.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from baselines.engine import Times
+from baselines.parts.conditioning import Layout, SourceThenTarget
+from baselines.parts.gaussian import Variance, step_variance
+from baselines.parts.timesteps import LossSecondMoment
+from baselines.systems.diffusion_lm import DiffusionLM
+from harness.contracts import TaskView
+from harness.design import Design
+
+
+class DiffuSeq(DiffusionLM):
+    """Text from text, or from a control's canonical text, on one canvas; sizes as in Diffusion-LM."""
+
+    design = Design(
+        name="diffuseq", kind="diffusion", families=("a2t", "t2t"), space="embedding, learned", kernel="Gaussian, target only",
+        schedule="sqrt@2000", grains=("sequence",), chain=2000, predicts="x0", conditioning="source in sequence, pinned",
+        posterior="plug-in", last_step="mean, then argmax of the tied head", variance="beta", clamping=True,
+        time_input="1000 i / T", loss_mask="all positions, source and padding included", paper="2210.08933",
+    )  # fmt: skip
+    times: ClassVar[Callable[[int], Times]] = LossSecondMoment
+    variance: ClassVar[Variance] = staticmethod(step_variance)
+
+    def make_layout(self, task: TaskView) -> Layout:
+        """Source, end, separator, target."""
+        return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)

@@ -1,0 +1,97 @@
+"""Diffusion-LM: Gaussian diffusion over jointly learned word embeddings.
+
+Li, Thickstun, Gulrajani, Liang and Hashimoto 2022, arXiv:2205.14217.
+
+    q(x_0 | w), section 4.2                    -> spaces.noisy_embedding
+    q(x_t | x_0)                               -> gaussian.GaussianKernel.corrupt
+    L_simple^e2e, equation 2                   -> objectives.end_to_end
+    q(x_{t-1} | x_t, x_0), small variance      -> gaussian.GaussianKernel.posterior, gaussian.posterior_variance
+    clamping, section 4.4                      -> denoisers.Clamped with spaces.EmbeddingSpace.snap
+    argmax p(w | x_0), final rounding          -> spaces.EmbeddingSpace.decode
+    sqrt schedule, appendix A, as released     -> schedule "sqrt@2000"
+
+Released code and paper disagree on the reverse step (paper section 4.4: x_{t-1} from the clamped estimate alone; appendix E and
+code: the posterior) and on the schedule's normalisation; this follows the code. The network is the harness's shared transformer.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import nn
+
+from baselines.adapter import DiffusionAdapter, merged
+from baselines.engine import Diffusion, Times
+from baselines.networks.embedding_denoiser import EmbeddingDenoiser
+from baselines.networks.sizes import width_for
+from baselines.parts.conditioning import Layout, TargetOnly
+from baselines.parts.denoisers import Clamped, Denoiser
+from baselines.parts.gaussian import GaussianKernel, Variance, posterior_variance
+from baselines.parts.objectives import end_to_end
+from baselines.parts.samplers import ancestral
+from baselines.parts.spaces import EmbeddingSpace, noisy_embedding
+from baselines.parts.timesteps import UniformTimes, network_time
+from baselines.training import Optimisation
+from harness.contracts import TaskView
+from harness.design import Design
+from harness.schedules.base import Schedule
+
+DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000}
+
+
+class DiffusionLM(DiffusionAdapter):
+    """Unconditional text by Gaussian diffusion on embeddings.
+
+    Args:
+        schedule: any schedule of grain "sequence".
+        task: tokenizer and canvas.
+        width, layers, heads: of the transformer.
+        embedding: dimension S of the word embeddings (16 on E2E and 128 on ROCStories in the paper).
+        chain: training steps T for schedules that do not bring their own.
+    """
+
+    design = Design(
+        name="diffusion-lm", kind="diffusion", families=("ucg",), space="embedding, learned", kernel="Gaussian",
+        schedule="sqrt@2000", grains=("sequence",), chain=2000, predicts="x0", posterior="plug-in",
+        last_step="mean, then argmax of the tied head", variance="posterior", clamping=True, time_input="1000 i / T",
+        paper="2205.14217",
+    )  # fmt: skip
+    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=128, ema=0.9999)
+    times: ClassVar[Callable[[int], Times]] = UniformTimes
+    spacing = "evenly"
+    variance: ClassVar[Variance] = staticmethod(posterior_variance)
+
+    def make_layout(self, task: TaskView) -> Layout:
+        """The target alone."""
+        return TargetOnly(task.max_tokens)
+
+    def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
+        """Put the parts together."""
+        keys = merged(size, DEFAULTS)
+        chain = schedule.steps or keys["chain"]
+        space = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
+        return Diffusion(
+            space=space, kernel=GaussianKernel(keys["embedding"], self.variance), schedule=schedule,
+            denoiser=_network(keys), objective=end_to_end(space), times=self.times(chain), reverse=ancestral, chain=chain,
+            time_input=partial(network_time, T=chain), embed=noisy_embedding,
+        )  # fmt: skip
+
+    def sampling_denoiser(self) -> Denoiser:
+        """Clamped at every step."""
+        assert isinstance(self.diffusion.space, EmbeddingSpace)
+        return Clamped(self.diffusion.denoiser, self.diffusion.space.snap)
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = merged(size, DEFAULTS)
+        width = width_for(parameters, lambda width: _trainable(keys | {"width": width}, task), multiple=4 * keys["heads"])
+        return {"width": width}
+
+
+def _network(keys: Mapping[str, Any]) -> EmbeddingDenoiser:
+    return EmbeddingDenoiser(space=keys["embedding"], width=keys["width"], layers=keys["layers"], heads=keys["heads"])
+
+
+def _trainable(keys: Mapping[str, Any], task: TaskView) -> nn.Module:
+    return nn.ModuleList([EmbeddingSpace(len(task.tokenizer), keys["embedding"]), _network(keys)])
