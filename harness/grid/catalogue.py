@@ -1,0 +1,97 @@
+"""The plug-ins that a grid names, loaded once each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.construction import design_of
+from harness.contracts import Metric, ModelClass, Task
+from harness.design import Design
+from harness.errors import GridError
+from harness.grid.schema import Grid, ModelEntry, ScheduleEntry, TaskEntry
+from harness.registry import Group, Target, resolve
+
+if TYPE_CHECKING:
+    from harness.schedules.names import SchedulePlan
+
+
+@dataclass
+class Catalogue:
+    """Models, tasks and metrics by name, so that a grid of 10,000 cells asks for each of them once.
+
+    Attributes:
+        folder: where `file.py:Name` is looked for.
+    """
+
+    folder: Path
+    _made: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def target(self, group: Group, name: str) -> Target:
+        """Where a name leads to."""
+        return cast(Target, self._once((group, name), lambda: resolve(group, name, self.folder)))
+
+    def model(self, name: str) -> ModelClass:
+        """The class of a model."""
+        return cast(ModelClass, self._once(("model", name), lambda: self.target("models", name).load()))
+
+    def design(self, entry: ModelEntry) -> Design:
+        """The design of a model with the options of its entry.
+
+        Raises:
+            GridError: the class refuses the options.
+        """
+        return cast(Design, self._once(("design", entry.title, entry.name), lambda: self._design(entry)))
+
+    def _design(self, entry: ModelEntry) -> Design:
+        model = self.model(entry.name)
+        try:
+            design = design_of(model, entry.options)
+        except (TypeError, ValueError) as error:
+            raise GridError(f"model {entry.title!r} refuses its options {entry.options}: {error}") from error
+        if not isinstance(design, Design):
+            raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
+        return design
+
+    def schedules(self, grid: Grid, design: Design) -> "list[SchedulePlan | None]":
+        """The schedules of a grid as a design takes them; [None] for designs without one.
+
+        Raises:
+            GridError: an unknown schedule or parameter.
+        """
+        if design.schedule is None:
+            return [None]
+        return [self._schedule(design.schedule if entry.name == "native" else entry) for entry in grid.schedules]
+
+    def _schedule(self, entry: "ScheduleEntry | str") -> "SchedulePlan":
+        from harness.schedules.names import parse
+
+        specification = entry if isinstance(entry, str) else entry.specification
+        return cast("SchedulePlan", self._once(("schedule", repr(specification)), lambda: parse(specification)))
+
+    def task(self, entry: TaskEntry) -> Task:
+        """The task object with the options of its entry; no data is read.
+
+        Raises:
+            GridError: the class refuses the options.
+        """
+        return cast(Task, self._once(("task", entry.name, entry.title), lambda: self._task(entry)))
+
+    def _task(self, entry: TaskEntry) -> Any:
+        try:
+            return self.target("tasks", entry.name).load()(**entry.options)
+        except (TypeError, ValueError) as error:
+            raise GridError(f"task {entry.title!r} refuses its options {entry.options}: {error}") from error
+
+    def fingerprint(self, entry: TaskEntry, family: Any) -> str:
+        """Digest of the task's data in a family."""
+        return cast(str, self._once(("print", entry.name, entry.title, family), lambda: self.task(entry).fingerprint(family)))
+
+    def metric(self, name: str) -> Metric:
+        """The metric object."""
+        return cast(Metric, self._once(("metric", name), lambda: self.target("metrics", name).load()()))

@@ -1,0 +1,124 @@
+"""From a grid to its cells: the product of the axes, with what means nothing collapsed and what cannot be skipped."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.design import Design, Family
+from harness.grid.catalogue import Catalogue
+from harness.grid.schema import DecodeEntry, Grid, ModelEntry, TaskEntry
+
+if TYPE_CHECKING:
+    from harness.schedules.names import SchedulePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of a grid's axes.
+
+    Attributes:
+        schedule: after "native" was resolved and checked; `None` for models without one, and for cells skipped before it
+            mattered.
+        steps: `None` for models without steps.
+        reason: why the cell is skipped; `None` where it is to be computed.
+    """
+
+    model: ModelEntry
+    design: Design
+    task: TaskEntry
+    family: Family
+    schedule: "SchedulePlan | None"
+    steps: int | None
+    seed: int
+    decode: DecodeEntry
+    reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """One line that tells the cell from the others of its grid."""
+        schedule = f" {self.schedule}" if self.schedule else ""
+        steps = f" {self.steps} steps" if self.steps else ""
+        return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decode.title} seed {self.seed}"
+
+
+def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:
+    """All cells of a grid, without repetition, those of one training next to each other.
+
+    Raises:
+        GridError: a plug-in that cannot be loaded, options that it refuses, an unknown schedule.
+    """
+    catalogue = catalogue or Catalogue(grid.folder)
+    cells = {cell.name: cell for task in grid.tasks for cell in _of_task(grid, task, catalogue)}
+    return list(cells.values())
+
+
+def _of_task(grid: Grid, task: TaskEntry, catalogue: Catalogue) -> Iterator[Cell]:
+    offered = catalogue.task(task).families
+    for family in task.families or offered:
+        for model in grid.models:
+            yield from _of_model(grid, task, family, model, catalogue, family in offered)
+
+
+def _of_model(
+    grid: Grid, task: TaskEntry, family: Family, model: ModelEntry, catalogue: Catalogue, offered: bool
+) -> Iterator[Cell]:
+    design = catalogue.design(model)
+    first = Cell(model, design, task, family, None, None, grid.seeds[0], grid.decode[0])
+    reason = _refusal(grid, first, offered)
+    if reason is not None:
+        yield replace(first, reason=reason)
+        return
+    for schedule in catalogue.schedules(grid, design):
+        reason = _schedule_refusal(catalogue.model(model.name), design, schedule)
+        if reason is not None:
+            yield replace(first, schedule=schedule, reason=reason)
+            continue
+        yield from _of_schedule(grid, replace(first, schedule=schedule))
+
+
+def _of_schedule(grid: Grid, first: Cell) -> Iterator[Cell]:
+    for seed in grid.seeds:
+        for steps in grid.steps if first.schedule is not None else (None,):
+            for decode in grid.decode:
+                cell = replace(first, seed=seed, steps=steps, decode=decode)
+                yield replace(cell, reason=_decode_refusal(cell) or _steps_refusal(cell))
+
+
+def _refusal(grid: Grid, cell: Cell, offered: bool) -> str | None:
+    if not offered:
+        return f"task {cell.task.name} has no family {cell.family!r}"
+    if cell.family not in cell.design.families:
+        return f"{cell.model.title} does {', '.join(cell.design.families)}, not {cell.family}"
+    if cell.model.name == grid.judge.name:
+        return "the judge of this grid cannot be a contestant: it is trained on other data with a larger budget"
+    return None
+
+
+def _schedule_refusal(model: Any, design: Design, schedule: "SchedulePlan | None") -> str | None:
+    if schedule is None:
+        return None
+    from harness.schedules.names import maker
+
+    grain = getattr(maker(schedule.name), "grain", "sequence")
+    if grain not in design.grains:
+        return f"{design.name} bears schedules of grain {', '.join(design.grains)}; {schedule} has grain {grain}"
+    if schedule.needs_kernel and not hasattr(model, "kernel_for"):
+        return f"{schedule} is solved for a discrete kernel; {design.name} has none"
+    return None
+
+
+def _decode_refusal(cell: Cell) -> str | None:
+    if cell.decode.method == "sample":
+        return None
+    if cell.design.kind != "autoregressive":
+        return f"{cell.decode.method} search needs an autoregressive model; {cell.model.title} can only sample"
+    if cell.family == "ucg":
+        return f"{cell.decode.method} search without a condition writes the same text every time"
+    return None
+
+
+def _steps_refusal(cell: Cell) -> str | None:
+    chain = cell.schedule.steps if cell.schedule is not None else None
+    if chain is not None and cell.steps is not None and cell.steps > chain:
+        return f"{cell.steps} steps on a schedule of {chain}"
+    return None

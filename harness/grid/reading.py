@@ -1,0 +1,196 @@
+"""From a YAML file to a `Grid`; every complaint names the file, the line and near matches."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import GridError, UnknownName
+from harness.grid.schema import Grid, ScheduleEntry
+from harness.registry import Group, known, resolve
+
+SHIPPED = Path(__file__).parent.parent / "grids"
+Location = Sequence[str | int]
+
+
+def shipped() -> list[str]:
+    """Names of the grids that come with the harness."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def find(name: str | Path) -> Path:
+    """The file of a grid given by path or by shipped name.
+
+    Raises:
+        UnknownName: neither a file nor a shipped grid.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if str(name) in shipped():
+        return SHIPPED / f"{name}.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        raise GridError(f"no grid file {path}. Shipped grids, which need no path: {', '.join(shipped())}.")
+    raise UnknownName("grid", str(name), shipped())
+
+
+def load(name: str | Path) -> Grid:
+    """Read a grid file, or a shipped grid by its name.
+
+    Raises:
+        GridError: anything wrong in the file, with its line.
+    """
+    path = find(name)
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise GridError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise GridError(f"{path}: a grid file is a mapping with keys such as models, tasks and budget; this one is not.")
+    return _validated(data, path, Places(path, node))
+
+
+class Places:
+    """Where things stand in a YAML file."""
+
+    def __init__(self, path: Path, node: yaml.Node | None) -> None:
+        self.path, self.node = path, node
+
+    def __call__(self, location: Location) -> str:
+        """`file:line` of a key or an item, as far as the location can be followed."""
+        node, line = self.node, 0
+        for part in location:
+            child = _child(node, part)
+            if child is None:
+                continue
+            node, line = child
+        return f"{self.path}:{line + 1}"
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((value, key.start_mark.line) for key, value in node.value if key.value == str(part)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part].start_mark.line
+    return None
+
+
+def _validated(data: dict[str, Any], path: Path, places: Places) -> Grid:
+    if "folder" in data:
+        raise GridError(f"{places(['folder'])}: unknown key 'folder'. Known: {', '.join(_keys(Grid))}.")
+    given = {"grid": path.stem, **data, "folder": path.resolve().parent}
+    try:
+        grid = Grid.model_validate(given)
+    except ValidationError as error:
+        raise GridError("\n".join(_complaint(item, places) for item in _distinct(error))) from None
+    _check_budgets(grid, places)
+    _check_names(grid, places)
+    return grid
+
+
+def _distinct(error: ValidationError) -> list[Any]:
+    found = error.errors(include_url=False)
+    deeper = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
+    return [item for item in found if not (item["type"] == "too_short" and item["loc"] in deeper)]
+
+
+def _complaint(item: Any, places: Places) -> str:
+    location, where = item["loc"], places(item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _keys(_section_at(location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=2, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return f"{where}: unknown key {location[-1]!r}.{hint} Known: {', '.join(known)}."
+    key = ".".join(str(part) for part in location)
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{where}: {key} is missing."
+    hint = _hint(item["input"])
+    return f"{where}: {key}: {message}; given: {item['input']!r}.{hint}"
+
+
+def _hint(given: object) -> str:
+    if not isinstance(given, str):
+        return ""
+    try:
+        float(given)
+    except ValueError:
+        return ""
+    return " YAML reads this as text: write 2000000 or 2_000_000 for 2e6, and 1.0e-3 for 1e-3."
+
+
+def _keys(section: type[BaseModel]) -> list[str]:
+    return sorted(name for name in section.model_fields if name != "folder")
+
+
+def _section_at(location: Location) -> type[BaseModel]:
+    section: type[BaseModel] = Grid
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_in(section.model_fields[part].annotation) or section
+    return section
+
+
+def _section_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)
+
+
+def _check_budgets(grid: Grid, places: Places) -> None:
+    labels = [entry.title for entry in grid.models]
+    for label in grid.budget:
+        if label not in ("default", *labels):
+            raise UnknownName("model label", label, labels, places(["budget", label]))
+    missing = [label for label in labels if label not in grid.budget]
+    if missing and "default" not in grid.budget:
+        raise GridError(f"{places(['budget'])}: no budget for {', '.join(missing)}; give them one, or add `default`.")
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise GridError(f"{places(['models'])}: two models are called {twice!r}; tell them apart with `label`.")
+    if grid.baseline is not None and grid.baseline not in labels:
+        raise UnknownName("model label", grid.baseline, labels, places(["baseline"]))
+
+
+def _check_names(grid: Grid, places: Places) -> None:
+    for index, model in enumerate(grid.models):
+        _check_name("models", model.name, grid, places(["models", index, "name"]))
+    for index, task in enumerate(grid.tasks):
+        _check_name("tasks", task.name, grid, places(["tasks", index, "name"]))
+    for index, metric in enumerate(grid.metrics if grid.metrics != "default" else ()):
+        _check_name("metrics", metric, grid, places(["metrics", index]))
+    for index, schedule in enumerate(grid.schedules):
+        _check_schedule(schedule, places(["schedules", index]))
+    _check_profile(grid, places(["profile"]))
+
+
+def _check_name(group: Group, name: str, grid: Grid, where: str) -> None:
+    try:
+        resolve(group, name, grid.folder)
+    except UnknownName as error:
+        raise UnknownName(error.noun, error.name, known(group), where) from None
+    except GridError as error:
+        raise GridError(f"{where}: {error}") from None
+
+
+def _check_schedule(schedule: ScheduleEntry, where: str) -> None:
+    if schedule.name == "native":
+        return
+    from harness.schedules.names import parse
+
+    try:
+        parse(schedule.specification)
+    except GridError as error:
+        raise GridError(f"{where}: {error}") from None
+
+
+def _check_profile(grid: Grid, where: str) -> None:
+    from harness.metrics.profiles import PROFILES
+
+    if grid.profile not in PROFILES:
+        raise UnknownName("profile", grid.profile, PROFILES, where)

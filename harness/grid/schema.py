@@ -1,0 +1,206 @@
+"""What a grid file may say: every key, its type and its default, in one place."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+
+from harness.contracts import Sampling
+from harness.design import Family
+
+Kind = Literal["tokenize", "fit", "likelihood", "generate", "select", "score", "time"]
+Item = TypeVar("Item")
+Many = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A strict, immutable part of a grid file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OpenSection(BaseModel):
+    """A part whose further keys belong to a plug-in; they are its `options`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keys that are not the harness's own."""
+        return dict(self.model_extra or {})
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def bracketed(name: str, options: dict[str, Any]) -> str:
+    """`name[key=value,...]`, or the bare name where there are no options."""
+    inside = ",".join(f"{key}={value}" for key, value in sorted(options.items()))
+    return f"{name}[{inside}]" if inside else name
+
+
+class ModelEntry(OpenSection):
+    """A model: its registered name or `file.py:Name`, an optional label, and keys that its class takes."""
+
+    name: str
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """How rows name it."""
+        return self.label or bracketed(self.name.rpartition(":")[2], self.options)
+
+
+class TaskEntry(OpenSection):
+    """A task, restricted to some families or open to all that it has, with parameters that its class takes."""
+
+    name: str
+    families: Annotated[tuple[Family, ...], Strict(False)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_family(cls, value: object) -> object:
+        if isinstance(value, str):
+            name, _, family = value.rpartition(":")
+            file = family.isidentifier() and name.endswith(".py")
+            return {"name": name, "families": [family]} if name and not file else {"name": value}
+        return value
+
+    @property
+    def title(self) -> str:
+        """How rows name it."""
+        return bracketed(self.name.rpartition(":")[2], self.options)
+
+
+class ScheduleEntry(OpenSection):
+    """A schedule: "native" for the paper's own, a specification ("sqrt@2000"), or a name with parameters."""
+
+    name: str
+
+    @property
+    def specification(self) -> str | dict[str, Any]:
+        """What `harness.schedules.names.build` takes."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
+class BudgetEntry(Section):
+    """Training budget: positions of target canvas seen, and a target number of parameters."""
+
+    tokens: Annotated[int, Field(ge=0)]
+    parameters: Annotated[int, Field(gt=0)] | None = None
+
+
+class DecodeEntry(Section):
+    """One way of decoding; candidates above 1 need a way to select."""
+
+    name: str = ""
+    method: Literal["sample", "greedy", "beam"] = "sample"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    beams: Annotated[int, Field(ge=1)] = 1
+    candidates: Annotated[int, Field(ge=1)] = 1
+    select: Literal["first", "mbr"] = "first"
+
+    @model_validator(mode="after")
+    def _settings_have_an_effect(self) -> "DecodeEntry":
+        if self.method == "beam" and self.beams < 2:
+            raise ValueError("method 'beam' needs beams: 2 or more")
+        if self.method != "beam" and self.beams > 1:
+            raise ValueError(f"beams has no effect with method {self.method!r}")
+        if self.method != "sample" and self.candidates > 1:
+            raise ValueError(f"method {self.method!r} gives the same text every time: candidates above 1 need 'sample'")
+        if (self.select == "first") != (self.candidates == 1):
+            raise ValueError("candidates above 1 and select: mbr belong together")
+        return self
+
+    @property
+    def title(self) -> str:
+        """How rows name it: the given name, or one made of what differs from plain sampling."""
+        parts = [f"beam{self.beams}" if self.method == "beam" else self.method]
+        parts += [f"t{self.temperature:g}"] * (self.temperature != 1) + [f"p{self.top_p:g}"] * (self.top_p != 1)
+        parts += [f"{self.select}{self.candidates}"] * (self.candidates > 1)
+        return self.name or "-".join(parts)
+
+    def sampling(self, steps: int | None) -> Sampling:
+        """What the model is told."""
+        return Sampling(steps=steps, method=self.method, temperature=self.temperature, top_p=self.top_p, beams=self.beams)
+
+
+class JudgeEntry(OpenSection):
+    """The judge: by default the model `judge`, with twice the largest budget of a contestant."""
+
+    name: str = "judge"
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    parameters: Annotated[int, Field(gt=0)] | None = None
+
+
+class LatencyEntry(Section):
+    """Latency passes: one per batch size."""
+
+    batches: Many[Annotated[int, Field(ge=1)]] = (1, 16)
+
+
+class Resources(Section):
+    """What one stage takes. GPUs may be a fraction (quality stages share a device); memory is in GiB."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory: Annotated[float, Field(gt=0)] | None = None
+    micro_batch: Annotated[int, Field(ge=1)] = 64
+
+
+class Limits(Section):
+    """How long one stage may take, and how often a lost worker is forgiven."""
+
+    seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    retries: Annotated[int, Field(ge=0)] = 2
+
+
+def _budgets(value: object) -> object:
+    return {"default": value} if isinstance(value, dict) and ("tokens" in value or "parameters" in value) else value
+
+
+def _latency(value: object) -> object:
+    return {} if value is True else value
+
+
+class Grid(Section):
+    """A benchmark: the product of its axes, and how it is measured.
+
+    Attributes:
+        grid: name; the file's stem by default.
+        budget: one for all under "default", or one per model label.
+        latency: `False` switches latency passes off; `None` leaves it to the profile.
+        baseline: label of the autoregressive model that latencies are compared with; the first one by default.
+        folder: where relative files are looked for: the folder of the grid file.
+    """
+
+    grid: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    models: Many[Annotated[ModelEntry, BeforeValidator(_named)]]
+    tasks: Many[TaskEntry]
+    schedules: Many[Annotated[ScheduleEntry, BeforeValidator(_named)]] = (ScheduleEntry(name="native"),)
+    steps: Many[Annotated[int, Field(ge=1)]] = (32,)
+    seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
+    budget: Annotated[dict[str, BudgetEntry], BeforeValidator(_budgets)]
+    decode: Many[DecodeEntry] = (DecodeEntry(),)
+    metrics: Literal["default"] | Many[str] = "default"
+    profile: str = "quick"
+    baseline: str | None = None
+    judge: JudgeEntry = JudgeEntry()
+    latency: Annotated[LatencyEntry | Literal[False] | None, BeforeValidator(_latency)] = None
+    resources: dict[Kind, Resources] = {}
+    limits: dict[Kind, Limits] = {}
+    folder: Path = Field(default=Path("."), exclude=True)
+
+    def budget_of(self, label: str) -> BudgetEntry:
+        """The budget of a model; `reading` has made sure that there is one."""
+        return self.budget.get(label) or self.budget["default"]
+
+    def resources_of(self, kind: str) -> Resources:
+        """What a stage of this kind takes."""
+        return self.resources.get(kind) or Resources()  # type: ignore[call-overload]
+
+    def limits_of(self, kind: str) -> Limits:
+        """How long a stage of this kind may take."""
+        return self.limits.get(kind) or Limits()  # type: ignore[call-overload]

@@ -1,0 +1,278 @@
+"""From a grid to a graph of content-addressed stages; nothing is computed here."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from harness.contracts import Task
+from harness.errors import GridError
+from harness.grid.catalogue import Catalogue
+from harness.grid.expansion import Cell, expand
+from harness.grid.schema import Grid, ModelEntry, TaskEntry
+from harness.metrics.profiles import Profile, profile
+from harness.registry import Group
+from harness.runner.estimates import Estimate, estimate
+from harness.runner.stage import Source, Stage, digest_of
+from harness.tracking.records import Store
+
+JUDGE_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell with what is needed to tell its row.
+
+    Attributes:
+        digest: the same in every grid that holds the cell.
+        stages: role ("fit", "score/bleu", "time/1", ...) -> stage key, in the order in which they are done.
+        settings: the decode card.
+    """
+
+    cell: Cell
+    digest: str
+    stages: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+    def labels(self, grid: str) -> dict[str, Any]:
+        """The row's identity."""
+        cell = self.cell
+        return {
+            "digest": self.digest, "grid": grid, "model": cell.model.title, "task": cell.task.title, "family": cell.family,
+            "schedule": str(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
+            "decode": cell.decode.title,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid comes to.
+
+    Attributes:
+        grid: its name.
+        cells: to be computed.
+        skipped: with their reasons.
+        stages: key -> stage, inputs first.
+        finished: keys that have a record already.
+        estimate: time and memory of what is left.
+    """
+
+    grid: str
+    cells: list[PlannedCell]
+    skipped: list[PlannedCell]
+    stages: dict[str, Stage]
+    finished: frozenset[str] = frozenset()
+    estimate: Estimate = field(default_factory=lambda: estimate([]))
+
+    @property
+    def trainings(self) -> list[Stage]:
+        """All fit stages, the judges' included."""
+        return [stage for stage in self.stages.values() if stage.kind == "fit"]
+
+    @cached_property
+    def _cells_of(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for planned in self.cells:
+            for key in planned.stages.values():
+                found.setdefault(key, []).append(planned.cell.name)
+        return found
+
+    def cells_of(self, key: str) -> tuple[str, ...]:
+        """Names of the cells that need a stage."""
+        return tuple(self._cells_of.get(key, ()))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data from which rows are told without any plug-in."""
+        cells = [
+            {**planned.labels(self.grid), "reason": planned.cell.reason, "stages": planned.stages, "settings": planned.settings}
+            for planned in [*self.cells, *self.skipped]
+        ]
+        return {"grid": self.grid, "cells": cells}
+
+
+def make_plan(grid: Grid, store: Store | None = None) -> Plan:
+    """Expand a grid and say which stages it takes.
+
+    Args:
+        grid: as read.
+        store: to tell what is finished; `None` looks nowhere.
+
+    Raises:
+        GridError: a name, an option or a combination that cannot be.
+        DataError: a data file is missing or corrupt.
+    """
+    catalogue = Catalogue(grid.folder)
+    planner = _Planner(grid, catalogue, expand(grid, catalogue))
+    cells = [planner.planned(cell) for cell in planner.cells if cell.reason is None]
+    skipped = [
+        PlannedCell(cell, planner.digest(cell), {}, planner.settings(cell)) for cell in planner.cells if cell.reason is not None
+    ]
+    finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
+    left = [stage for key, stage in planner.stages.items() if key not in finished]
+    return Plan(grid.grid, cells, skipped, planner.stages, finished, estimate(left))
+
+
+class _Planner:
+    """Makes the stages of one grid, each of them once."""
+
+    def __init__(self, grid: Grid, catalogue: Catalogue, cells: list[Cell]) -> None:
+        self.grid, self.catalogue, self.cells = grid, catalogue, cells
+        self.profile: Profile = profile(grid.profile)
+        self.stages: dict[str, Stage] = {}
+        self._sources: dict[tuple[Group, str], Source] = {}
+        self._designs: dict[str, dict[str, Any]] = {}
+        self._tokenized: dict[tuple[str, str, str], Stage] = {}
+        self._judges: dict[tuple[str, str], Stage] = {}
+        self._metrics: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        for task in {(cell.task.name, cell.task.title): cell.task for cell in cells}.values():
+            catalogue.task(task).check()
+
+    def stage(self, kind: str, spec: Mapping[str, Any], inputs: Mapping[str, str], sources: Mapping[str, Source]) -> Stage:
+        grid = self.grid
+        made = Stage.make(kind, spec, inputs, sources=sources, resources=grid.resources_of(kind), limits=grid.limits_of(kind))
+        return self.stages.setdefault(made.key, made)
+
+    def source(self, group: Group, name: str) -> Source:
+        if (group, name) not in self._sources:
+            self._sources[group, name] = Source.of(self.catalogue.target(group, name))
+        return self._sources[group, name]
+
+    def digest(self, cell: Cell) -> str:
+        """Key of a cell: everything that tells it from others, whatever grid it stands in."""
+        schedule = cell.schedule.key if cell.schedule else None
+        decode = cell.decode.model_dump(exclude={"name"})
+        model = self.source("models", cell.model.name).target.origin, cell.model.name, cell.model.options, cell.design.version
+        task = cell.task.name, cell.task.options, cell.family
+        budget = self.grid.budget_of(cell.model.title).model_dump()
+        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile)[:32]
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """The decode card of a cell."""
+        if cell.model.title not in self._designs:
+            self._designs[cell.model.title] = asdict(cell.design)
+        budgets = {(entry.tokens, entry.parameters) for entry in map(self.grid.budget_of, self._labels())}
+        return {
+            "design": self._designs[cell.model.title], "model_options": cell.model.options, "task_options": cell.task.options,
+            "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
+            "budget": self.grid.budget_of(cell.model.title).model_dump(), "decode": cell.decode.model_dump(exclude={"name"}),
+            "native_schedule": cell.schedule is None or str(cell.schedule) == cell.design.schedule,
+            "badges": ["unmatched: compute"] if len(budgets) > 1 else [],
+        }  # fmt: skip
+
+    def _labels(self) -> list[str]:
+        return [entry.title for entry in self.grid.models]
+
+    def planned(self, cell: Cell) -> PlannedCell:
+        """A cell with all its stages."""
+        tokenized, fitted = self._tokenize(cell.task, cell.family), self._fit(cell)
+        roles = {"tokenize": tokenized, "fit": fitted}
+        metrics = self._metric_names(cell)
+        needs = {need for name in metrics for need in self.catalogue.metric(name).needs}
+        if "likelihood" in needs and cell.design.likelihood is not None:
+            roles["likelihood"] = self._likelihood(cell, roles)
+        roles["generate"] = self._generate(cell, roles)
+        inputs = {"generate": roles["generate"].key}
+        roles["select"] = self.stage("select", _select_spec(cell), inputs, {})
+        if "judge" in needs:
+            roles["judge"] = self._judge(cell)
+        for name in metrics:
+            roles[f"score/{name}"] = self._score(cell, name, roles)
+        for batch in self._batches(cell):
+            roles[f"time/{batch}"] = self._time(cell, batch, roles)
+        return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))
+
+    def _tokenize(self, task: TaskEntry, family: Any) -> Stage:
+        identity = task.name, task.title, family
+        if identity not in self._tokenized:
+            source = self.source("tasks", task.name)
+            spec = {
+                "task": task.name, "origin": source.target.origin, "options": task.options, "family": family,
+                "fingerprint": self.catalogue.fingerprint(task, family),
+            }  # fmt: skip
+            self._tokenized[identity] = self.stage("tokenize", spec, {}, {"task": source})
+        return self._tokenized[identity]
+
+    def _fit_spec(
+        self, entry: ModelEntry, version: int, schedule: Any, budget: Mapping[str, Any], seed: int, fold: str
+    ) -> dict[str, Any]:
+        return {
+            "model": entry.name, "origin": self.source("models", entry.name).target.origin, "version": version,
+            "options": entry.options, "schedule": schedule, "budget": budget, "seed": seed, "fold": fold,
+        }  # fmt: skip
+
+    def _fit(self, cell: Cell) -> Stage:
+        budget = self.grid.budget_of(cell.model.title).model_dump()
+        schedule = cell.schedule.key if cell.schedule else None
+        spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
+        return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, cell.family).key}, self._sources_of(cell))
+
+    def _sources_of(self, cell: Cell) -> dict[str, Source]:
+        return {"model": self.source("models", cell.model.name), "task": self.source("tasks", cell.task.name)}
+
+    def _items(self, cell: Cell) -> dict[str, Any]:
+        items, samples = self.profile.size(cell.family)
+        return {"items": items, "samples": samples}
+
+    def _likelihood(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
+        spec = {"items": self.profile.size(cell.family)[0], "seed": cell.seed}
+        return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+
+    def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
+        sampling = asdict(cell.decode.sampling(cell.steps))
+        del sampling["micro_batch"]
+        spec = {**self._items(cell), "seed": cell.seed, "candidates": cell.decode.candidates, "sampling": sampling}
+        return self.stage("generate", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+
+    def _judge(self, cell: Cell) -> Stage:
+        identity = cell.task.name, cell.task.title
+        if identity not in self._judges or "ucg" not in self.catalogue.task(cell.task).families:
+            self._judges[identity] = self._judge_fit(cell)
+        return self._judges[identity]
+
+    def _judge_fit(self, cell: Cell) -> Stage:
+        judge, grid = self.grid.judge, self.grid
+        family = "ucg" if "ucg" in self.catalogue.task(cell.task).families else cell.family
+        largest = max((grid.budget_of(label) for label in self._labels()), key=lambda budget: budget.tokens)
+        tokens = judge.tokens if judge.tokens is not None else JUDGE_FACTOR * largest.tokens
+        entry = ModelEntry.model_validate({"name": judge.name, **judge.options})
+        budget = {"tokens": tokens, "parameters": judge.parameters or largest.parameters}
+        spec = self._fit_spec(entry, self.catalogue.design(entry).version, None, budget, 0, "judge")
+        sources = {"model": self.source("models", judge.name), "task": self.source("tasks", cell.task.name)}
+        return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, family).key}, sources)
+
+    def _metric_names(self, cell: Cell) -> tuple[str, ...]:
+        identity = cell.task.name, cell.task.title, cell.family
+        if identity not in self._metrics:
+            task: Task = self.catalogue.task(cell.task)
+            names = task.metrics(cell.family) if self.grid.metrics == "default" else self.grid.metrics
+            self._metrics[identity] = tuple(name for name in names if cell.family in self.catalogue.metric(name).families)
+        return self._metrics[identity]
+
+    def _score(self, cell: Cell, name: str, roles: Mapping[str, Stage]) -> Stage:
+        metric, source = self.catalogue.metric(name), self.source("metrics", name)
+        spec = {
+            **self._items(cell), "metric": name, "origin": source.target.origin, "version": metric.version,
+            "profile": self.grid.profile, "seed": cell.seed,
+        }  # fmt: skip
+        needed = [need for need in metric.needs if need in roles]
+        sources = {"task": self.source("tasks", cell.task.name), "metric": source}
+        sources |= {"judge": self.source("models", self.grid.judge.name)} if "judge" in needed else {}
+        return self.stage("score", spec, _keys(roles, "tokenize", "generate", "select", *needed), sources)
+
+    def _batches(self, cell: Cell) -> tuple[int, ...]:
+        return ()
+
+    def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
+        raise GridError("latency passes are not there")
+
+
+def _keys(roles: Mapping[str, Stage], *names: str) -> dict[str, str]:
+    return {name: roles[name].key for name in names}
+
+
+def _select_spec(cell: Cell) -> dict[str, Any]:
+    from harness.decoding import MBR_UTILITY, VERSION
+
+    if cell.decode.select == "first":
+        return {"select": "first"}
+    return {"select": cell.decode.select, "utility": MBR_UTILITY, "version": VERSION}

@@ -1,0 +1,76 @@
+"""A stage: the unit of work that is done once, named by everything that changes its result and by nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.grid.schema import Limits, Resources
+from harness.registry import Target
+
+SCHEMA = 1
+EXCLUSIVE = ("time",)
+
+
+def canonical(data: Any) -> str:
+    """JSON with sorted keys and no spaces: the same text for the same content."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(*parts: Any) -> str:
+    """sha256 of plain data."""
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a worker finds a plug-in, on whatever node it runs.
+
+    Attributes:
+        target: what the name stands for.
+        text: content of the file for `file.py:Name`; `None` for installed packages.
+    """
+
+    target: Target
+    text: str | None = None
+
+    @classmethod
+    def of(cls, target: Target) -> "Source":
+        """With the file's content, where it is a file."""
+        path = target.reference.rpartition(":")[0]
+        return cls(target, Path(path).read_text(encoding="utf-8") if path.endswith(".py") else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One content-addressed piece of work.
+
+    Attributes:
+        kind: "tokenize", "fit", "likelihood", "generate", "select", "score", "time", or `module:function` of a plug-in.
+        spec: plain values that decide the result.
+        inputs: role -> key of the stage whose result is read.
+        key: sha256 over kind, spec, inputs and the schema's version.
+        sources: role -> plug-in; where it lies is in no key.
+        resources, limits: what it takes and how long it may; in no key.
+    """
+
+    kind: str
+    spec: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    key: str
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+
+    @classmethod
+    def make(cls, kind: str, spec: Mapping[str, Any], inputs: Mapping[str, str] | None = None, **rest: Any) -> "Stage":
+        """A stage with its key."""
+        inputs = inputs or {}
+        return cls(kind, spec, inputs, digest_of(SCHEMA, kind, spec, inputs), **rest)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it must have its node to itself."""
+        return self.kind in EXCLUSIVE

@@ -1,0 +1,258 @@
+"""What each kind of stage does. Nothing here knows a scheduler: a function takes its `Work` and gives a `Result`."""
+
+import dataclasses
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.construction import design_of, schedule_for, view_to_json
+from harness.contracts import (
+    Budget, Evaluation, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, TaskData, TaskView, stream_seed,
+)  # fmt: skip
+from harness.decoding import select as select_texts
+from harness.errors import ModelError
+from harness.registry import Target
+from harness.runner.artefacts import (
+    Work, pack_json, pack_lines, plain_measurement, test_items, unpack_generations, unpack_json, unpack_likelihood,
+)  # fmt: skip
+from harness.tokenizer import EOS, PAD, Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a stage leaves: plain values for its record, and blobs that it has put into the store."""
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+    blobs: Mapping[str, str] = field(default_factory=dict)
+
+
+Function = Callable[[Work], Result]
+
+
+def tokenize(work: Work) -> Result:
+    """Train the task's tokenizer on the contestants' texts; fix lengths and unigram counts."""
+    from harness.runner.artefacts import load_data
+
+    data = load_data(work.stage.sources["task"], work.spec)
+    conditions = [example.condition for example in data.train if example.condition is not None]
+    targets = [example.target for example in data.train]
+    tokenizer = Tokenizer.train(data.tokenizer, [*targets, *conditions])
+    encoded = tokenizer.encode_batch(targets)
+    limit = data.max_tokens or _percentile([len(ids) + 1 for ids in encoded])
+    sources = _percentile([len(ids) + 1 for ids in tokenizer.encode_batch(conditions)]) if conditions else 0
+    view = TaskView(
+        name=data.name, family=data.family, tokenizer=tokenizer, max_tokens=limit, max_source_tokens=sources,
+        unigram=_unigram(encoded, limit, len(tokenizer)),
+    )  # fmt: skip
+    result = {"vocabulary": len(tokenizer), "max_tokens": limit, "max_source_tokens": sources, "tokenizer": tokenizer.digest}
+    splits = {name: len(getattr(data, name)) for name in ("train", "valid", "test", "judge")}
+    return Result(result={**result, "examples": splits}, blobs={"view.json": work.store.put(view_to_json(view).encode())})
+
+
+def _percentile(lengths: Sequence[int]) -> int:
+    return math.ceil(np.percentile(lengths, 99))
+
+
+def _unigram(encoded: Sequence[Sequence[int]], limit: int, size: int) -> tuple[int, ...]:
+    canvases = np.full((len(encoded), limit), PAD)
+    for row, ids in zip(canvases, encoded, strict=True):
+        canvas = [*ids, EOS][:limit]
+        row[: len(canvas)] = canvas
+    return tuple(np.bincount(canvases.ravel(), minlength=size).tolist())
+
+
+def fit(work: Work) -> Result:
+    """Train a contestant, or the judge on its own fold; resumes from the stage's checkpoint."""
+    spec, data, view = work.spec, work.data(), work.view()
+    train, valid = _fold(spec["fold"], data)
+    if spec["fold"] == "judge":
+        view = dataclasses.replace(view, family="ucg", max_source_tokens=0)
+    from harness.schedules.names import in_range
+
+    model_class = work.plugin("model")
+    size = _size(model_class, spec, view)
+    schedule = schedule_for(model_class, spec["schedule"], view, size)
+    if schedule is not None:
+        schedule = in_range(schedule, design_of(model_class, size).snr_range)
+    model = model_class(schedule, view, **size)
+    context = FitContext(
+        seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key),
+        micro_batch=work.micro_batch if work.shrink else None,
+    )  # fmt: skip
+    started = time.perf_counter()
+    report = model.fit(train, valid, Budget(**spec["budget"]), context)
+    seconds = time.perf_counter() - started
+    _check_report(report)
+    with tempfile.TemporaryDirectory(prefix="harness-fit-") as folder:
+        model.save(Path(folder) / "model")
+        blobs = work.store.put_folder(Path(folder))
+    losses = {"losses.json.gz": work.store.put(pack_json([list(point) for point in report.losses]))}
+    plain = {name: value for name, value in dataclasses.asdict(report).items() if name != "losses"}
+    built = schedule.specification if schedule is not None else None
+    return Result(result={**plain, "size": size, "schedule": built, "fit_seconds": seconds}, blobs={**blobs, **losses})
+
+
+def _fold(fold: str, data: TaskData) -> tuple[Sequence[Example], Sequence[Example]]:
+    if fold == "train":
+        return data.train, data.valid
+    bare = [Example(id=example.id, target=example.target) for example in data.judge]
+    return bare, [Example(id=example.id, target=example.target) for example in data.valid]
+
+
+def _size(model_class: Any, spec: Mapping[str, Any], view: TaskView) -> dict[str, Any]:
+    options, parameters = dict(spec["options"]), spec["budget"]["parameters"]
+    size_for = getattr(model_class, "size_for", None)
+    if size_for is None or parameters is None:
+        return options
+    return {**size_for(parameters, view, **options), **options}
+
+
+def _check_report(report: FitReport) -> None:
+    if not isinstance(report, FitReport):
+        raise ModelError(f"fit returned {type(report).__name__}; expected a FitReport.")
+    bad = next((tokens for tokens, loss in report.losses if not math.isfinite(loss)), None)
+    if bad is not None:
+        raise ModelError(f"the training loss is not finite after {bad} tokens.")
+    if report.valid_loss is not None and not math.isfinite(report.valid_loss):
+        raise ModelError(f"the validation loss is {report.valid_loss}.")
+
+
+def likelihood(work: Work) -> Result:
+    """The model's own likelihood of test targets."""
+    examples = test_items(work.data(), work.spec["items"], 1)
+    found = work.model().likelihood(examples)
+    if found is None:
+        return Result(result={"kind": None})
+    _check_likelihood(found, len(examples))
+    blob = work.store.put(pack_json(dataclasses.asdict(found)))
+    return Result(
+        result={"kind": found.kind, "estimator": found.estimator, "n": len(examples)}, blobs={"likelihood.json.gz": blob}
+    )
+
+
+def _check_likelihood(found: Likelihood, expected: int) -> None:
+    for name in ("nats", "tokens", "bytes"):
+        if len(getattr(found, name)) != expected:
+            raise ModelError(f"likelihood gave {len(getattr(found, name))} values of {name} for {expected} examples.")
+    bad = next((index for index, value in enumerate(found.nats) if not math.isfinite(value)), None)
+    if bad is not None:
+        raise ModelError(f"the likelihood of example {bad} is {found.nats[bad]}; expected a finite number of nats.")
+
+
+def generate(work: Work) -> Result:
+    """All candidates for every test item; each request has its own seed."""
+    spec, view = work.spec, work.view()
+    examples = test_items(work.data(), spec["items"], spec["samples"])
+    requests = [
+        Request(
+            id=example.id, seed=stream_seed(spec["seed"], example.id), max_tokens=view.max_tokens, source=example.source,
+            control=example.control, n=spec["candidates"],
+        )
+        for example in examples
+    ]  # fmt: skip
+    settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
+    started = time.perf_counter()
+    generations = work.model().generate(requests, settings)
+    seconds = time.perf_counter() - started
+    _check_generations(generations, requests)
+    blob = work.store.put(pack_lines(generations))
+    return Result(result={**_calls(generations), "generate_seconds": seconds}, blobs={"generations.jsonl.gz": blob})
+
+
+def _check_generations(generations: Sequence[Generation], requests: Sequence[Request]) -> None:
+    if len(generations) != len(requests):
+        raise ModelError(f"generate returned {len(generations)} generations for {len(requests)} requests.")
+    for generation, request in zip(generations, requests, strict=True):
+        if generation.id != request.id:
+            raise ModelError(
+                f"generate answered request {request.id!r} with id {generation.id!r}; expected the order of requests."
+            )
+        if len(generation.texts) != request.n or not all(isinstance(text, str) for text in generation.texts):
+            given = f"{len(generation.texts)} texts of types {sorted({type(text).__name__ for text in generation.texts})}"
+            raise ModelError(f"request {request.id!r} asked for {request.n} texts and got {given}.")
+
+
+def _calls(generations: Sequence[Generation]) -> dict[str, Any]:
+    positions = [item.positions_processed for item in generations if item.positions_processed is not None]
+    return {
+        "n": len(generations),
+        "network_calls": float(np.mean([item.network_calls for item in generations])) if generations else 0.0,
+        "positions_processed": float(np.mean(positions)) if positions else None,
+        "steps_used": sorted({item.steps_used for item in generations if item.steps_used is not None}),
+    }
+
+
+def select(work: Work) -> Result:
+    """One text per test item out of its candidates."""
+    generations = unpack_generations(work.blob("generate", "generations.jsonl.gz"))
+    texts = select_texts(generations, work.spec["select"])
+    return Result(result={"n": len(texts)}, blobs={"texts.json.gz": work.store.put(pack_json(texts))})
+
+
+def score(work: Work) -> Result:
+    """One metric of one cell: name -> measurement; items for later tests go into a blob."""
+    measurements = work.plugin("metric")()(_evaluation(work))
+    plain = {name: plain_measurement(measurement) for name, measurement in measurements.items()}
+    items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}
+    return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
+
+
+def _evaluation(work: Work) -> Evaluation:
+    spec, data, view, inputs = work.spec, work.data(), work.view(), work.stage.inputs
+    return Evaluation(
+        task=work.task(),
+        family=view.family,
+        examples=test_items(data, spec["items"], spec["samples"]),
+        texts=unpack_json(work.blob("select", "texts.json.gz")),
+        generations=unpack_generations(work.blob("generate", "generations.jsonl.gz")),
+        train=data.train,
+        view=view,
+        profile=spec["profile"],
+        likelihood=_own_likelihood(work) if "likelihood" in inputs else None,
+        judge=JudgeScorer(work.model("judge", "judge"), inputs["judge"]) if "judge" in inputs else None,
+        seed=spec["seed"],
+    )
+
+
+def _own_likelihood(work: Work) -> Likelihood | None:
+    blobs = work.input("likelihood").blobs
+    return unpack_likelihood(work.store.get(blobs["likelihood.json.gz"])) if blobs else None
+
+
+class JudgeScorer:
+    """The judge as metrics see it; its signature tells one trained judge from another."""
+
+    def __init__(self, judge: Any, key: str) -> None:
+        self._judge = judge
+        self.signature = f"{judge.signature}|fit:{key[:12]}"
+
+    def likelihood_of_texts(self, texts: Sequence[str]) -> Likelihood:
+        """Exact negative log-likelihood of unconditioned texts."""
+        found: Likelihood = self._judge.likelihood_of_texts(texts)
+        return found
+
+    def features(self, texts: Sequence[str]) -> Any:
+        """Feature vectors as a float32 array [n, width]."""
+        return self._judge.features(texts)
+
+
+def run_plugin(reference: str) -> Function:
+    """The function of a kind that a plug-in brings, as `module:function` or `/path/file.py:function`."""
+    function: Function = Target(reference, "", reference).load()
+    return function
+
+
+KINDS: dict[str, Function] = {
+    "tokenize": tokenize, "fit": fit, "likelihood": likelihood, "generate": generate, "select": select, "score": score,
+}  # fmt: skip
+
+
+def function_of(kind: str) -> Function:
+    """What does a kind of stage."""
+    return run_plugin(kind) if ":" in kind else KINDS[kind]

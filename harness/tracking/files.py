@@ -1,0 +1,143 @@
+"""Where a store's bytes lie: a local (or shared) folder, or any address that fsspec knows."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from harness.errors import StoreError
+
+
+class Files(Protocol):
+    """Immutable small files under relative names; a write is seen whole or not at all."""
+
+    address: str
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; `None` where there is none."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write at once, or leave what was there."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        ...
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Names of the files in a folder and its sub-folders, relative to it."""
+        ...
+
+
+def files_at(address: str | Path) -> Files:
+    """The files at a path or URL.
+
+    Raises:
+        StoreError: no write permission, or an address that nothing serves.
+    """
+    text = str(address)
+    files: Files = RemoteFiles(text) if "://" in text else LocalFiles(Path(text))
+    probe = f".probe-{uuid.uuid4().hex}"
+    try:
+        files.write(probe, b"")
+        files.remove(probe)  # type: ignore[attr-defined]
+    except (OSError, ValueError, ImportError) as error:
+        raise StoreError(
+            f"store {text}: cannot write ({type(error).__name__}: {error}). Name a folder that you may write to with --store."
+        ) from error
+    return files
+
+
+class LocalFiles:
+    """Files in a folder: written beside their place, synced, then moved there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.address = str(self.root)
+        self._folders: set[Path] = set()
+
+    def read(self, name: str) -> bytes | None:
+        """See `Files`."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        path = self.root / name
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path.parent)
+        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        (self.root / name).unlink()
+
+    def exists(self, name: str) -> bool:
+        """See `Files`."""
+        return (self.root / name).exists()
+
+    def names(self, folder: str) -> Iterator[str]:
+        """See `Files`."""
+        root = self.root / folder
+        for place, _, files in os.walk(root):
+            relative = Path(place).relative_to(root)
+            yield from (str(relative / name) for name in files if not name.endswith(".tmp"))
+
+
+class RemoteFiles:
+    """Files behind an fsspec address, such as `s3://bucket/runs`; uploads there are atomic by themselves."""
+
+    def __init__(self, address: str) -> None:
+        from fsspec.core import url_to_fs
+
+        self.address = address
+        self.system, self.root = _opened(url_to_fs, address)
+
+    def _path(self, name: str) -> str:
+        return str(PurePosixPath(self.root) / name)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Files`."""
+        try:
+            return bytes(self.system.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Files`."""
+        path = self._path(name)
+        self.system.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        self.system.pipe_file(temporary, data)
+        self.system.mv(temporary, path)
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        self.system.rm_file(self._path(name))
+
+    def exists(self, name: str) -> bool:
+        """See `Files`."""
+        return bool(self.system.exists(self._path(name)))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """See `Files`."""
+        root = self._path(folder)
+        self.system.invalidate_cache()
+        if self.system.exists(root):
+            found = (str(PurePosixPath(path).relative_to(root)) for path in self.system.find(root))
+            yield from (name for name in found if not name.endswith(".tmp"))
+
+
+def _opened(url_to_fs: Any, address: str) -> tuple[Any, str]:
+    system, root = url_to_fs(address)
+    return system, root
