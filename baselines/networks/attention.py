@@ -68,8 +68,8 @@ class SelfAttention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is no multiple of heads {heads}: choose heads that divide it")
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
 
     def forward(
         self, x: Float[Tensor, "B L D"], table: Complex[Tensor, "L E2"], present: Bool[Tensor, "B L"] | None = None
@@ -124,9 +124,9 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
 
     def remember(self, memory: Float[Tensor, "B N D"]) -> tuple[Float[Tensor, "B H N E"], Float[Tensor, "B H N E"]]:
         """Keys and values of the memory, which a decoder computes once."""

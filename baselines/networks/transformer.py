@@ -14,7 +14,7 @@ Condition = Float[Tensor, "B C"] | Float[Tensor, "B L C"]
 
 
 class MLP(nn.Module):
-    """Two linear layers with a GELU (erf form) between them.
+    """Two linear layers without biases and a GELU (erf form) between them.
 
     Args:
         width: features D.
@@ -23,8 +23,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, ratio: int = 4) -> None:
         super().__init__()
-        self.up = nn.Linear(width, ratio * width)
-        self.down = nn.Linear(ratio * width, width)
+        self.up = nn.Linear(width, ratio * width, bias=False)
+        self.down = nn.Linear(ratio * width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
         """Apply to every position by itself."""
