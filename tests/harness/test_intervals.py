@@ -3,8 +3,15 @@ import pytest
 from scipy import stats
 
 from harness.intervals import (
-    bootstrap, bootstrap_totals, clustered_bootstrap, percentile, ratio_of_sums, resample_counts, student, wilson,
-)  # fmt: skip
+    bootstrap,
+    bootstrap_totals,
+    clustered_bootstrap,
+    percentile,
+    ratio_of_sums,
+    resample_counts,
+    student,
+    wilson,
+)
 
 
 def test_wilson_is_the_known_interval():
@@ -39,7 +46,9 @@ def test_bootstrap_agrees_with_scipy_bca():
     values = np.random.default_rng(1).exponential(size=80)
     rows = np.stack([values, np.ones(80)], axis=1)
     ours = bootstrap(rows, ratio_of_sums, resamples=20_000, rng=np.random.default_rng(2))
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(3)).confidence_interval
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(3)
+    ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
 
 

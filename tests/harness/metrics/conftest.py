@@ -9,7 +9,8 @@ import pytest
 from harness.contracts import Evaluation, Example, Generation, Likelihood, TaskData, TaskView
 from harness.tokenizer import Tokenizer
 
-WORDS = "the a old new cat dog bird sees hears follows red blue river , . house very often never".split()
+TEXT = "the a old new cat dog bird sees hears follows red blue river , . house very often never"
+WORDS = TEXT.split()
 
 
 class FakeTask:
@@ -46,7 +47,9 @@ class FakeScorer:
         )
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
-        table = {word: np.random.default_rng(int(_share(word) * 2**40)).normal(size=16) for text in texts for word in text.split()}
+        table = {
+            word: np.random.default_rng(int(_share(word) * 2**40)).normal(size=16) for text in texts for word in text.split()
+        }
         rows = [sum((table[word] for word in text.split()), start=np.ones(16)) for text in texts]
         return np.array(rows, dtype=np.float32)
 

@@ -56,7 +56,7 @@ def test_vectorised_scores_equal_sacrebleu_on_resamples(make_sentences, ragged):
 
 def test_interval_agrees_with_sacrebleu_s_bootstrap(make_evaluation, make_sentences):
     references = [[text] for text in make_sentences(400, 7)]
-    texts = [" ".join(refs[0].split()[:-1] + ["cat"]) for refs in references]
+    texts = [" ".join([*refs[0].split()[:-1], "cat"]) for refs in references]
     found = Bleu()(make_evaluation(texts, references=references, family="t2t"))["bleu"]
     theirs = BLEU().corpus_score(texts, padded(references), n_bootstrap=1000)
     assert (found.high - found.low) / 2 == pytest.approx(theirs._ci, rel=0.2)
