@@ -13,15 +13,36 @@ import numpy as np
 
 from harness.construction import design_of, schedule_for, view_to_json
 from harness.contracts import (
-    Budget, Evaluation, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, TaskData, TaskView, stream_seed,
+    Budget,
+    Evaluation,
+    Example,
+    FitContext,
+    FitReport,
+    Generation,
+    Likelihood,
+    Request,
+    Sampling,
+    TaskData,
+    TaskView,
+    stream_seed,
 )  # fmt: skip
 from harness.decoding import select as select_texts
 from harness.errors import ModelError
+from harness.metrics.profiles import profile
 from harness.registry import Target
 from harness.runner.artefacts import (
-    Work, pack_json, pack_lines, plain_measurement, test_items, unpack_generations, unpack_json, unpack_likelihood,
+    Work,
+    pack_json,
+    pack_lines,
+    plain_measurement,
+    test_items,
+    unpack_generations,
+    unpack_json,
+    unpack_likelihood,
 )  # fmt: skip
 from harness.tokenizer import EOS, PAD, Tokenizer
+
+LATENCY_ITEMS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +168,8 @@ def _check_likelihood(found: Likelihood, expected: int) -> None:
 
 def generate(work: Work) -> Result:
     """All candidates for every test item; each request has its own seed."""
-    spec, view = work.spec, work.view()
-    examples = test_items(work.data(), spec["items"], spec["samples"])
-    requests = [
-        Request(
-            id=example.id, seed=stream_seed(spec["seed"], example.id), max_tokens=view.max_tokens, source=example.source,
-            control=example.control, n=spec["candidates"],
-        )
-        for example in examples
-    ]  # fmt: skip
+    spec = work.spec
+    requests = _requests(work, test_items(work.data(), spec["items"], spec["samples"]))
     settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
     started = time.perf_counter()
     generations = work.model().generate(requests, settings)
@@ -163,6 +177,17 @@ def generate(work: Work) -> Result:
     _check_generations(generations, requests)
     blob = work.store.put(pack_lines(generations))
     return Result(result={**_calls(generations), "generate_seconds": seconds}, blobs={"generations.jsonl.gz": blob})
+
+
+def _requests(work: Work, examples: Sequence[Example]) -> list[Request]:
+    limit, seed, candidates = work.view().max_tokens, work.spec["seed"], work.spec["candidates"]
+    return [
+        Request(
+            id=example.id, seed=stream_seed(seed, example.id), max_tokens=limit, source=example.source, control=example.control,
+            n=candidates,
+        )
+        for example in examples
+    ]  # fmt: skip
 
 
 def _check_generations(generations: Sequence[Generation], requests: Sequence[Request]) -> None:
@@ -197,8 +222,12 @@ def select(work: Work) -> Result:
 
 def score(work: Work) -> Result:
     """One metric of one cell: name -> measurement; items for later tests go into a blob."""
-    measurements = work.plugin("metric")()(_evaluation(work))
-    plain = {name: plain_measurement(measurement) for name, measurement in measurements.items()}
+    metric = work.plugin("metric")()
+    measurements = metric(_evaluation(work))
+    plain = {
+        name: {**plain_measurement(measurement), "higher_is_better": metric.values.get(name)}
+        for name, measurement in measurements.items()
+    }
     items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}
     return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
 
@@ -242,17 +271,40 @@ class JudgeScorer:
         return self._judge.features(texts)
 
 
-def run_plugin(reference: str) -> Function:
-    """The function of a kind that a plug-in brings, as `module:function` or `/path/file.py:function`."""
-    function: Function = Target(reference, "", reference).load()
-    return function
+def time_model(work: Work) -> Result:
+    """Latency of a candidate beside the autoregressive baseline, on this device, with nothing else running."""
+    from harness.latency import Contestant, measure
+
+    spec = work.spec
+    candidate = Contestant(name=spec["label"], model=work.model(), settings=_timed(spec["sampling"]))
+    baseline = None
+    if spec["baseline"] is not None:
+        model = work.model("baseline", "baseline")
+        baseline = Contestant(name=spec["baseline"], model=model, settings=_timed(spec["baseline_sampling"]))
+    found = measure(
+        candidate, baseline=baseline, requests=_requests(work, test_items(work.data(), LATENCY_ITEMS, 1)),
+        profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"], device=work.device,
+    )  # fmt: skip
+    raw = {name: [list(block) for block in blocks] for name, blocks in found.raw.items()}
+    values = {name: {**dataclasses.asdict(value), "flags": list(value.flags)} for name, value in found.values.items()}
+    return Result(
+        result={"values": values, "evidence": dict(found.evidence)}, blobs={"raw.json.gz": work.store.put(pack_json(raw))}
+    )
+
+
+def _timed(sampling: Mapping[str, Any]) -> Sampling:
+    return Sampling(**{**sampling, "fixed_length": True})
 
 
 KINDS: dict[str, Function] = {
     "tokenize": tokenize, "fit": fit, "likelihood": likelihood, "generate": generate, "select": select, "score": score,
+    "time": time_model,
 }  # fmt: skip
 
 
 def function_of(kind: str) -> Function:
-    """What does a kind of stage."""
-    return run_plugin(kind) if ":" in kind else KINDS[kind]
+    """What does a kind of stage: one of `KINDS`, or a plug-in's `module:function` or `/path/file.py:function`."""
+    if ":" not in kind:
+        return KINDS[kind]
+    function: Function = Target(kind, "", kind).load()
+    return function
