@@ -136,9 +136,15 @@ class JudgeEntry(OpenSection):
 
 
 class LatencyEntry(Section):
-    """Latency passes: one per batch size."""
+    """Latency passes: batch 1, and each larger batch size beside it."""
 
     batches: Many[Annotated[int, Field(ge=1)]] = (1, 16)
+
+    @model_validator(mode="after")
+    def _one_is_larger(self) -> "LatencyEntry":
+        if max(self.batches) < 2:
+            raise ValueError("batch 1 is timed beside a larger batch: name one, such as [1, 16]")
+        return self
 
 
 class Resources(Section):

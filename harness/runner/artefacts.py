@@ -209,8 +209,11 @@ def unpack_json(data: bytes) -> Any:
 
 def unpack_likelihood(data: bytes) -> Likelihood:
     """The inverse of `pack_json` for likelihoods."""
-    fields = unpack_json(data)
-    return Likelihood(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    fields: dict[str, Any] = unpack_json(data)
+    for name in ("nats", "tokens", "bytes"):
+        fields[name] = tuple(fields[name])
+    errors = fields.pop("mc_errors")
+    return Likelihood(**fields, mc_errors=None if errors is None else tuple(errors))
 
 
 def plain_measurement(measurement: Measurement) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Literal
 from harness.errors import GridError
 from harness.runner.plan import Plan
 from harness.runner.pool import Pool
-from harness.runner.stage import Stage
 from harness.runner.worker import Job, Outcome
 from harness.tracking.records import Record, Store
 

@@ -1,22 +1,23 @@
 """From a grid to a graph of content-addressed stages; nothing is computed here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from harness.contracts import Task
-from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand
-from harness.grid.schema import Grid, ModelEntry, TaskEntry
+from harness.grid.schema import Grid, LatencyEntry, ModelEntry, TaskEntry
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import Estimate, estimate
+from harness.runner.hardware import fingerprint
 from harness.runner.stage import Source, Stage, digest_of
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
+LEAST_LATENCY_REQUESTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,27 @@ class Plan:
 
     Attributes:
         grid: its name.
-        cells: to be computed.
-        skipped: with their reasons.
+        everything: all cells in the grid's order, skipped ones among them.
         stages: key -> stage, inputs first.
         finished: keys that have a record already.
         estimate: time and memory of what is left.
     """
 
     grid: str
-    cells: list[PlannedCell]
-    skipped: list[PlannedCell]
+    everything: list[PlannedCell]
     stages: dict[str, Stage]
     finished: frozenset[str] = frozenset()
     estimate: Estimate = field(default_factory=lambda: estimate([]))
+
+    @cached_property
+    def cells(self) -> list[PlannedCell]:
+        """Cells to be computed."""
+        return [planned for planned in self.everything if planned.cell.reason is None]
+
+    @cached_property
+    def skipped(self) -> list[PlannedCell]:
+        """Cells that mean nothing; `cell.reason` says why."""
+        return [planned for planned in self.everything if planned.cell.reason is not None]
 
     @property
     def trainings(self) -> list[Stage]:
@@ -85,39 +94,40 @@ class Plan:
         """Plain data from which rows are told without any plug-in."""
         cells = [
             {**planned.labels(self.grid), "reason": planned.cell.reason, "stages": planned.stages, "settings": planned.settings}
-            for planned in [*self.cells, *self.skipped]
+            for planned in self.everything
         ]
         return {"grid": self.grid, "cells": cells}
 
 
-def make_plan(grid: Grid, store: Store | None = None) -> Plan:
+def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = None) -> Plan:
     """Expand a grid and say which stages it takes.
 
     Args:
         grid: as read.
         store: to tell what is finished; `None` looks nowhere.
+        hardware: fingerprint of the machine on which latencies are measured; `None` = this one.
 
     Raises:
         GridError: a name, an option or a combination that cannot be.
         DataError: a data file is missing or corrupt.
     """
     catalogue = Catalogue(grid.folder)
-    planner = _Planner(grid, catalogue, expand(grid, catalogue))
-    cells = [planner.planned(cell) for cell in planner.cells if cell.reason is None]
-    skipped = [
-        PlannedCell(cell, planner.digest(cell), {}, planner.settings(cell)) for cell in planner.cells if cell.reason is not None
-    ]
+    planner = _Planner(grid, catalogue, expand(grid, catalogue), hardware)
+    everything = [planner.planned(cell) for cell in planner.cells]
     finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
     left = [stage for key, stage in planner.stages.items() if key not in finished]
-    return Plan(grid.grid, cells, skipped, planner.stages, finished, estimate(left))
+    return Plan(grid.grid, everything, planner.stages, finished, estimate(left))
 
 
 class _Planner:
     """Makes the stages of one grid, each of them once."""
 
-    def __init__(self, grid: Grid, catalogue: Catalogue, cells: list[Cell]) -> None:
+    def __init__(self, grid: Grid, catalogue: Catalogue, cells: list[Cell], hardware: str | None) -> None:
         self.grid, self.catalogue, self.cells = grid, catalogue, cells
         self.profile: Profile = profile(grid.profile)
+        self.batches = batches(grid, self.profile)
+        gpus = grid.resources_of("time").gpus
+        self.hardware = (hardware or fingerprint(gpus)) if self.batches else ""
         self.stages: dict[str, Stage] = {}
         self._sources: dict[tuple[Group, str], Source] = {}
         self._designs: dict[str, dict[str, Any]] = {}
@@ -163,7 +173,9 @@ class _Planner:
         return [entry.title for entry in self.grid.models]
 
     def planned(self, cell: Cell) -> PlannedCell:
-        """A cell with all its stages."""
+        """A cell with all its stages, none where it is skipped."""
+        if cell.reason is not None:
+            return PlannedCell(cell, self.digest(cell), {}, self.settings(cell))
         tokenized, fitted = self._tokenize(cell.task, cell.family), self._fit(cell)
         roles = {"tokenize": tokenized, "fit": fitted}
         metrics = self._metric_names(cell)
@@ -177,7 +189,7 @@ class _Planner:
             roles["judge"] = self._judge(cell)
         for name in metrics:
             roles[f"score/{name}"] = self._score(cell, name, roles)
-        for batch in self._batches(cell):
+        for batch in self.batches if cell.design.kind != "floor" else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))
 
@@ -259,11 +271,41 @@ class _Planner:
         sources |= {"judge": self.source("models", self.grid.judge.name)} if "judge" in needed else {}
         return self.stage("score", spec, _keys(roles, "tokenize", "generate", "select", *needed), sources)
 
-    def _batches(self, cell: Cell) -> tuple[int, ...]:
-        return ()
-
     def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
-        raise GridError("latency passes are not there")
+        decode, resources = self.grid.decode[0], self.grid.resources_of("time")
+        baseline = self._baseline(cell)
+        spec = {
+            "sampling": asdict(cell.decode.sampling(cell.steps)), "candidates": cell.decode.candidates, "seed": cell.seed,
+            "baseline": baseline.model.title if baseline else None, "baseline_sampling": asdict(decode.sampling(None)),
+            "label": cell.model.title, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
+            "threads": max(1, int(resources.cpus)), "hardware": self.hardware,
+        }  # fmt: skip
+        inputs, sources = _keys(roles, "tokenize", "fit"), self._sources_of(cell)
+        if baseline is not None:
+            inputs |= {"baseline": self._fit(baseline).key}
+            sources |= {"baseline": self.source("models", baseline.model.name)}
+        return self.stage("time", spec, inputs, sources)
+
+    def _baseline(self, cell: Cell) -> Cell | None:
+        """The autoregressive model that a cell's latency is compared with: the named one, else the first that does the family."""
+        able = [
+            entry for entry in self.grid.models
+            if self.catalogue.design(entry).kind == "autoregressive" and cell.family in self.catalogue.design(entry).families
+        ]  # fmt: skip
+        chosen = next((entry for entry in able if entry.title == self.grid.baseline), able[0] if able else None)
+        if chosen is None:
+            return None
+        return replace(
+            cell, model=chosen, design=self.catalogue.design(chosen), schedule=None, steps=None, decode=self.grid.decode[0]
+        )
+
+
+def batches(grid: Grid, chosen: Profile) -> tuple[int, ...]:
+    """Batch sizes of the latency passes; each is timed beside batch 1."""
+    if grid.latency is False or (grid.latency is None and chosen.latency_requests < LEAST_LATENCY_REQUESTS):
+        return ()
+    entry = grid.latency or LatencyEntry()
+    return tuple(batch for batch in entry.batches if batch > 1)
 
 
 def _keys(roles: Mapping[str, Stage], *names: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Protocol, Self
 
 from harness.errors import GridError
+from harness.runner.hardware import available_cpus, check_machine, machine_memory
 from harness.runner.stage import Stage
 from harness.runner.worker import Job, Outcome, perform
 
@@ -42,46 +43,6 @@ class Pool(Protocol):
     def close(self) -> None:
         """Stop everything that runs."""
         ...
-
-
-def check_machine(stages: Iterable[Stage], *, cpus: int, memory: float) -> None:
-    """Refuse stages that ask for more than this machine has.
-
-    Args:
-        stages: with their resources.
-        cpus: CPUs that this process may use.
-        memory: GiB of main memory.
-
-    Raises:
-        GridError: names the kind, what it asks for and what there is.
-    """
-    asked = {stage.kind: stage.resources for stage in stages}
-    gpus = _gpus() if any(resources.gpus for resources in asked.values()) else 0
-    for kind, resources in asked.items():
-        offered = {"cpus": cpus, "gpus": gpus, "memory": memory}
-        for name, there in offered.items():
-            wanted = getattr(resources, name)
-            if wanted is not None and wanted > there:
-                raise GridError(
-                    f"resources: a {kind} stage asks for {name} {wanted:g}, this machine has {there:g}. Ask for less, or name a "
-                    "cluster that has it."
-                )
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine_memory() -> float:
-    """Main memory in GiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 class InProcessPool:
@@ -152,7 +113,8 @@ class SerialPool:
         return [outcome]
 
     def _abandoned(self, status: str) -> Outcome:
-        assert self._job is not None and self._worker is not None
+        assert self._job is not None
+        assert self._worker is not None
         last_words = self._worker.kill()
         self._worker, job, self._job = None, self._job, None
         seconds = time.monotonic() - self._since
@@ -174,7 +136,8 @@ class SerialPool:
 
 def late_message(stage: Stage) -> str:
     """What the record of a stage that was killed at its deadline says."""
-    return f"not finished after {stage.limits.seconds:g} s and killed; raise limits: {{{stage.kind}: {{seconds: ...}}}} if that is too short"
+    seconds = stage.limits.seconds
+    return f"not finished after {seconds:g} s and killed; if that is too short raise limits: {{{stage.kind}: {{seconds: ...}}}}"
 
 
 class _Worker:

@@ -61,8 +61,8 @@ class Stage:
     inputs: Mapping[str, str]
     key: str
     sources: Mapping[str, Source] = field(default_factory=dict)
-    resources: Resources = Resources()
-    limits: Limits = Limits()
+    resources: Resources = field(default_factory=Resources)
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def make(cls, kind: str, spec: Mapping[str, Any], inputs: Mapping[str, str] | None = None, **rest: Any) -> "Stage":

@@ -14,6 +14,7 @@ _COST_OF_FIT = {
     "flops": "flops",
     "fit_seconds": "fit_seconds",
 }
+_BATCHED = ("batched_ratio_to_ar", "throughput_seq_per_s")
 _COST_OF_GENERATE = ("network_calls", "positions_processed", "generate_seconds")
 
 
@@ -77,8 +78,13 @@ def _value(item: Mapping[str, Any]) -> Value:
 
 
 def _latency(records: Mapping[str, Record]) -> dict[str, Value]:
-    passes = (record for role, record in records.items() if role.startswith("time/"))
-    return {name: _value(item) for record in passes for name, item in record.result["measurements"].items()}
+    """Values of the first pass under their own names; what the other batch sizes add, as `name@batch`."""
+    passes = [(role.partition("/")[2], record) for role, record in records.items() if role.startswith("time/")]
+    found: dict[str, Value] = {}
+    for index, (batch, record) in enumerate(passes):
+        values = {name: _value(item) for name, item in record.result["values"].items()}
+        found |= values if index == 0 else {f"{name}@{batch}": values[name] for name in _BATCHED}
+    return found
 
 
 def _cost(records: Mapping[str, Record]) -> dict[str, float | None]:

@@ -128,7 +128,8 @@ class Store:
 
     def keys(self) -> tuple[set[str], set[str]]:
         """Keys of finished stages, and of stages with failed attempts, by one look at the folder."""
-        done, failed = set(), set()
+        done: set[str] = set()
+        failed: set[str] = set()
         for name in self.files.names("records"):
             key, _, rest = name.rpartition("/")[2].partition(".")
             (failed if rest.startswith("fail-") else done).add(key)
