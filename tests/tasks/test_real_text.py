@@ -137,14 +137,6 @@ def test_real_folds(task: type[Corpus], family: str) -> None:
 
 
 @needs_data
-def test_limit_caps_the_contestants_alone() -> None:
-    full, capped = _load(MRPC, "t2t"), MRPC(limit=100).load("t2t")
-    assert len(capped.train) == 100
-    assert set(capped.train) <= set(full.train)
-    assert (capped.valid, capped.test, capped.judge) == (full.valid, full.test, full.judge)
-
-
-@needs_data
 @pytest.mark.parametrize("task", CLASSES)
 def test_files_are_present_with_their_sizes(task: type[Corpus]) -> None:
     task().check()
