@@ -102,6 +102,7 @@ class _Run:
         self.shared: list[tuple[int, str]] = []
         self.exclusive: list[tuple[int, str]] = []
         self.waiting_since: float | None = None
+        self.draining = False
         self.running: dict[str, Job] = {}
         self.again: dict[str, Job] = {}
         self.times_lost: Counter[str] = Counter()
@@ -149,10 +150,14 @@ class _Run:
                 self._make_ready(dependant)
 
     def _fill(self) -> None:
-        """Hand out what there is room for; exclusive stages when nothing else is ready, or when they waited for long."""
+        """Hand out what there is room for; exclusive stages when nothing else is ready, or when they waited for long.
+
+        Once one was refused, so that the pool drains a node for it, exclusive stages go first until none is left.
+        """
         waited = time.monotonic() - self.waiting_since if self.waiting_since is not None else 0.0
-        if self.exclusive and (waited > self.patience or not self.shared):
+        if self.exclusive and (self.draining or waited > self.patience or not self.shared):
             self._hand_out(self.exclusive)
+            self.draining = bool(self.exclusive)
         self._hand_out(self.shared)
         if not self.exclusive:
             self.waiting_since = None
