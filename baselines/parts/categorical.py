@@ -39,9 +39,13 @@ class Categorical:
         """Normalised log-probabilities."""
         return self.logits.log_softmax(-1)
 
+    def probabilities(self) -> Float[Tensor, "B L S"]:
+        """Probabilities."""
+        return self.logits.softmax(-1)
+
     def sample(self, noise: Pairs) -> Ids:
         """A draw at every position."""
-        return categorical(self.logits.softmax(-1), noise[..., 1])
+        return categorical(self.probabilities(), noise[..., 1])
 
     def mode(self) -> Ids:
         """The most probable state of every position."""
@@ -88,6 +92,11 @@ def point(ids: Int[Tensor, "*batch"], states: int) -> Float[Tensor, "*batch S"]:
     """Logarithm of the one-hot law of ids."""
     logarithm = torch.full((*ids.shape, states), NEVER, device=ids.device, dtype=torch.float64)
     return logarithm.scatter_(-1, ids[..., None], 0.0)
+
+
+def normalised(logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
+    """Log-probabilities of tokens from a network's output, in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def joint(log_transition: Float[Tensor, "B L S"], log_marginal: Float[Tensor, "B L S"], *, floor: float = 0.0) -> Categorical:

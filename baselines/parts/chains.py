@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.parts.categorical import CategoricalKernel, Ids, Level
+from baselines.parts.categorical import CategoricalKernel, Ids, Level, point
 from harness.schedules.discretised import linear_beta_rescaled
 from harness.schedules.mutual_information import entropy, exponents_interpolated, powers, removed, unigram_law
 
@@ -124,18 +124,18 @@ def joint_information(matrix: Float[Tensor, "S S"], unigram: Float[Tensor, " S"]
 
 
 # --- discretised Gaussian --------------------------------------------------------------------------------------------
-def gaussian_transition(states: int, beta: float, *, stretch: float = 1.0) -> Float[Tensor, "S S"]:
+def gaussian_transition(states: int, beta: float, *, span: float | None = None) -> Float[Tensor, "S S"]:
     """A step to nearby ids, doubly stochastic (D3PM, appendix A.2.3).
 
-    Off the diagonal exp(-4 d^2 / ((S - 1)^2 beta)) with d = stretch |i - j|, divided by the sum of that weight over
-    |i - j| up to S - 1 on both sides; the diagonal takes the rest.
+    Off the diagonal exp(-4 d^2 / ((S - 1)^2 beta)), d the distance of two ids, divided by the sum of that weight over all
+    distances on both sides; the diagonal takes the rest.
 
     Args:
         states: number of states S.
         beta: width of the step, squared.
-        stretch: factor on distances; S / (S - 1) in D3PM's released text code.
+        span: distance from the first id to the last; `None` = S - 1, as published. D3PM's released text code has S.
     """
-    distance = torch.arange(states, dtype=torch.float64) * stretch
+    distance = torch.linspace(0, states - 1 if span is None else span, states, dtype=torch.float64)
     weight = torch.exp(-4 * distance**2 / ((states - 1) ** 2 * beta))
     weight = weight / (2 * weight.sum() - weight[0])
     places = torch.arange(states)
@@ -157,7 +157,7 @@ class DiscretisedGaussian(MatrixChain):
         ValueError: too many states for stored matrices.
     """
 
-    def __init__(self, states: int, betas: Float[Tensor, " T"], *, stretch: float = 1.0, floor: float = 0.0) -> None:
+    def __init__(self, states: int, betas: Float[Tensor, " T"], *, span: float | None = None, floor: float = 0.0) -> None:
         if states > MOST_STATES:
             raise ValueError(
                 f"a discretised Gaussian kernel keeps a matrix per step and takes at most {MOST_STATES} states; got {states}. "
@@ -166,7 +166,7 @@ class DiscretisedGaussian(MatrixChain):
         kept = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas.double(), 0)])
         widths = [1.0, *betas.tolist()]
         super().__init__(
-            lambda i: gaussian_transition(states, widths[i], stretch=stretch), kept,
+            lambda i: gaussian_transition(states, widths[i], span=span), kept,
             torch.full((states,), 1 / states, dtype=torch.float64), floor=floor,
         )  # fmt: skip
 
@@ -193,6 +193,24 @@ def mask_and_uniform_transition(states: int, beta: float, mask_rate: float) -> F
     matrix[:tokens, tokens] = mask_rate
     matrix[tokens, tokens] = 1.0
     return matrix
+
+
+class MaskAndUniform(MatrixChain):
+    """Noise that masks some tokens and replaces others; levels are the probability that a token is untouched.
+
+    Args:
+        states: number of states S, the mask included.
+        betas: probability of each step to replace.
+        mask_rates: probability of each step to mask.
+    """
+
+    def __init__(self, states: int, betas: Float[Tensor, " T"], mask_rates: Float[Tensor, " T"]) -> None:
+        kept = torch.cumprod((1 - betas) * (1 - mask_rates), 0)
+        pairs = [(0.0, 0.0), *zip(betas.tolist(), mask_rates.tolist(), strict=True)]
+        super().__init__(
+            lambda i: mask_and_uniform_transition(states, *pairs[i]), torch.cat([torch.ones_like(kept[:1]), kept]),
+            point(torch.tensor(states - 1), states).exp(),
+        )  # fmt: skip
 
 
 # --- nearest neighbours ----------------------------------------------------------------------------------------------
@@ -262,10 +280,10 @@ class NearestNeighbour(Chain):
     def _curve(self, exponents: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
         return torch.stack([joint_information(self.power(x), self.law) for x in exponents])
 
-    def power(self, exponent: float | Tensor) -> Float[Tensor, "V V"]:
-        """expm(exponent R)."""
+    def power(self, exponent: float | Tensor, *, times: int = 1) -> Float[Tensor, "V V"]:
+        """expm(exponent R), to an integer power."""
         vectors, values = self.vectors.cpu(), self.values.cpu()
-        return ((vectors * torch.exp(values * exponent)) @ vectors.mT).clamp_min(0)
+        return ((vectors * torch.exp(values * exponent * times)) @ vectors.mT).clamp_min(0)
 
     def prepare(self, ids: Int[Tensor, "N L"]) -> None:
         """Neighbours are tokens that stand beside the same words in the training canvases."""
