@@ -27,7 +27,8 @@ class Design:
         chain: number of steps T of the training chain; `None` for continuous time or no chain.
         predicts: what the network estimates ("x0", "next token").
         conditioning: how a source or control enters.
-        posterior: reverse posterior, "mixture" over x0 or "plug-in" of one estimate.
+        posterior: reverse posterior, "mixture" of q(x_s | x_t, x0) over x0, "joint" of q(x_s, x_t | x0) over x0, or "plug-in"
+            of one estimate.
         last_step: what the last reverse step does ("argmax", "sample", "round").
         variance: variance of Gaussian reverse steps.
         unmasking: "independent" or "exact-count"; absorbing kernels only.
@@ -53,7 +54,7 @@ class Design:
     chain: int | None = None
     predicts: str = "x0"
     conditioning: str = "none"
-    posterior: Literal["mixture", "plug-in"] | None = None
+    posterior: Literal["mixture", "joint", "plug-in"] | None = None
     last_step: str | None = None
     variance: str | None = None
     unmasking: str | None = None
