@@ -39,6 +39,11 @@ def clipped_log_variance(levels: Float[Tensor, "T_plus_1"]) -> Float[Tensor, "T"
     return torch.cat([variance[1:2], variance[1:]]).log()
 
 
+def large_variance(levels: Float[Tensor, "T_plus_1"]) -> Float[Tensor, "T"]:
+    """Step variance of every step of a chain; the first is replaced by the posterior variance of the second (FIXED_LARGE)."""
+    return torch.cat([posterior_variance(levels[2:3], levels[1:2]), step_variance(levels[2:], levels[1:-1])])
+
+
 def posterior_weights(alpha_t: Level, alpha_s: Level) -> tuple[Level, Level]:
     """Weights of x_0 and x_t in the mean of q(x_s | x_t, x_0). DDPM equation 7."""
     noise = _positive(1 - alpha_t)

@@ -157,6 +157,8 @@ class CosineSquared(ClosedForm):
 class CosineSquaredUnnormalised(CosineSquared):
     """cos^2((t + s) / (1 + s) pi / 2), not divided: alpha-bar(0) < 1; the discretised form begins with 1 and then has it."""
 
+    cap = 1.0
+
     def curve(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """See the class."""
         return quarter_wave(t, self.s) ** 2
@@ -166,11 +168,22 @@ class CosineSquaredUnnormalised(CosineSquared):
         return torch.cat([torch.ones(1, dtype=torch.float64), super().levels(steps)[1:]])
 
 
+def offset_for_first_beta(beta: float, steps: int) -> float:
+    """The s with which the first beta of cosine-squared-unnormalised@T has a wanted value.
+
+    s = (a - 1 / T) / (1 - a), a = 2 asin(sqrt(beta)) / pi: SED (arXiv 2211.04236) names its first beta only.
+    """
+    share = 2 * math.asin(math.sqrt(within("beta", beta, 0, 1))) / math.pi
+    return (share - 1 / steps) / (1 - share)
+
+
 class TruncatedCosineSquared(CosineSquaredUnnormalised):
     """cos^2((t + s) / (1 + s) pi / 2) that starts late: discretised, step i has f(i / T), so f(1) is never reached.
 
     The released code of Diffusion-LM (arXiv 2205.14217) names it trunc_cos.
     """
+
+    cap = 0.999
 
     def __init__(self, *, s: float = 0.1) -> None:
         super().__init__(s=s)

@@ -1,7 +1,6 @@
 """Discretised schedules: T values of alpha-bar, as the released chains have them."""
 
 from collections.abc import Callable
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,11 +39,11 @@ class Discretised(Schedule):
         self.register_buffer("levels", start * torch.cat([torch.ones_like(kept[:1]), kept]))
 
     @classmethod
-    def from_levels(cls, levels: Float[Tensor, "T_plus_1"]) -> Self:
+    def from_levels(cls, levels: Float[Tensor, "T_plus_1"]) -> "Discretised":
         """A table from alpha-bar at 0, 1/T, ..., 1."""
         return cls(drops(levels), start=float(levels[0]))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Discretised":
         betas, levels = self.betas, self.levels
         super()._apply(fn, recurse)
         self.betas, self.levels = betas.to(self.betas.device), levels.to(self.levels.device)
@@ -54,6 +53,11 @@ class Discretised(Schedule):
     def table(self) -> Betas:
         """alpha-bar at 1/T, 2/T, ..., 1: the released code's `alphas_cumprod`."""
         return self.levels[1:]
+
+    @property
+    def ratios(self) -> Betas:
+        """Signal kept by each step alone, 1 - beta."""
+        return 1 - self.betas
 
     def index(self, t: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """Number of completed steps, 0..T, at time t.
@@ -175,3 +179,8 @@ def piecewise_linear_beta(steps: int, *, start: float = 0.1, stop: float = 20.0,
     if steps <= head:
         raise ValueError(f"piecewise-linear-beta needs more steps than its head of {head}; got {steps}.")
     return torch.cat([_line(start / steps + offset, start / steps, head), _line(start / steps, stop / steps, steps - head)])
+
+
+def linear_alpha_bar_fixed(steps: int, *, start: float = 0.99999, stop: float = 9e-6) -> Float[Tensor, "T_plus_1"]:
+    """alpha-bar_i = linspace(start, stop, T), whatever T, after 1 at t = 0 (VQ-Diffusion, arXiv 2111.14822; Diffusion-NAT)."""
+    return torch.cat([torch.ones(1, dtype=torch.float64), _line(start, stop, steps)])

@@ -11,7 +11,7 @@ with `exponents` or `exponents_interpolated`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ Curve = Callable[[Float[Tensor, "M"]], Float[Tensor, "M"]]
 """Information in nats that is left after each exponent (running time of the process)."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Informative(Protocol):
     """A kernel that can say how much a corrupted token tells of the clean one."""
 

@@ -58,6 +58,7 @@ BETAS: dict[str, Callable[..., Float[Tensor, "T"]]] = {
     "piecewise-linear-beta": discretised.piecewise_linear_beta,
 }
 LEVELS: dict[str, Callable[..., Float[Tensor, "T_plus_1"]]] = {
+    "linear-alpha-bar-fixed": discretised.linear_alpha_bar_fixed,
     "mutual-information-interpolated": mutual_information.interpolated_levels,
 }
 NEEDS_KERNEL = frozenset({"mutual-information", "mutual-information-interpolated"})
@@ -236,6 +237,21 @@ def build(
     return schedule
 
 
+def betas_of(specification: str) -> Float[Tensor, "T"]:
+    """The betas of a table, also of one that is refused because some lie outside (0, 1].
+
+    Raises:
+        GridError: the specification names no table.
+    """
+    plan = _read(specification, {})
+    if plan.name in BETAS and plan.steps is not None:
+        return BETAS[plan.name](plan.steps, **dict(plan.parameters))
+    table = build(plan)
+    if not isinstance(table, Discretised):
+        raise GridError(f"schedule {specification!r} is a closed form; write {specification}@T for its betas.")
+    return table.betas
+
+
 def _make(plan: SchedulePlan, kernel: Informative | None, unigram: Tensor | None) -> Schedule:
     given: dict[str, Any] = dict(plan.parameters)
     cap = given.pop("max_beta", None)
@@ -244,7 +260,8 @@ def _make(plan: SchedulePlan, kernel: Informative | None, unigram: Tensor | None
         discretised.refuse(betas, discretised.outside(betas))
         return Discretised(betas)
     if plan.name in LEVELS:
-        return Discretised.from_levels(LEVELS[plan.name](plan.steps, kernel, unigram, **given))
+        solved = {"kernel": kernel, "unigram": unigram} if plan.name in NEEDS_KERNEL else {}
+        return Discretised.from_levels(LEVELS[plan.name](plan.steps, **solved, **given))
     if plan.name in CHANGES:
         return _change(plan, cap, {**given, "of": _make(given["of"], kernel, unigram)})
     curve = CURVES[plan.name](kernel, unigram) if plan.name in NEEDS_KERNEL else CURVES[plan.name](**given)

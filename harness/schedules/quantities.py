@@ -43,10 +43,20 @@ def noise_rate(alpha: Values, rate: Values) -> Values:
 
 
 def masked_weight(alpha: Values, rate: Values) -> Values:
-    """Rate over what is destroyed, alpha' / (1 - alpha), at most 0: the factor on log p(x0) in the bound of MD4 (arXiv 2406.04329, eq. 4)."""
+    """Factor on log p(x0) in the bound of MD4 (arXiv 2406.04329, eq. 4): alpha' / (1 - alpha), at most 0."""
     return rate / (1 - alpha)
 
 
 def score_weight(total: Values, rate: Values) -> Values:
     """The same weight with the other sign, sigma' / (exp(sigma) - 1) as MDLM writes it (arXiv 2406.07524, eq. 10)."""
     return rate / torch.expm1(total)
+
+
+def velocity_weight(alpha: Values) -> Values:
+    """SNR + 1 = 1 / (1 - alpha): the weight on the x0 error that a plain error of v amounts to (arXiv 2202.00512)."""
+    return 1 / (1 - alpha)
+
+
+def spread(kept: Values, masked: Values, states: int) -> Values:
+    """Probability of each single state when a token is neither kept nor masked: (1 - kept - masked) / K (arXiv 2111.14822)."""
+    return (1 - kept - masked) / states

@@ -1,0 +1,33 @@
+"""Cases, or single fields of them, that record a quirk of released code which no design uses: by case id, with the reason."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """What is not built, and why.
+
+    Attributes:
+        reason: why nothing computes it.
+        fields: the fields concerned, as paths; empty means the whole case.
+    """
+
+    reason: str
+    fields: frozenset[str] = frozenset()
+
+
+QUIRKS = {
+    "bd3lm.schedule-02": Quirk(
+        "the coded loss scaling of the cosine divides by p + eps, where alpha-bar and its derivative give p",
+        frozenset({"loss_scaling"}),
+    ),
+    "duo.noise-02": Quirk(
+        "the coded derivative of the cosine leaves out the factor 1 - eps; the curve itself is compared", frozenset({"dalpha"})
+    ),
+    "dinoiser.schedules-01": Quirk(
+        "the coded inverse of the linear schedule does not invert it, and no published setting calls it",
+        frozenset({"linear.rev_std_of_std_AS_CODE"}),
+    ),
+    "seqdiffuseq.logvar_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
+    "seqdiffuseq.std_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
+}
