@@ -15,6 +15,12 @@ from harness.registry import Group, Target, resolve
 if TYPE_CHECKING:
     from harness.schedules.names import SchedulePlan
 
+CONTRACTS: dict[Group, tuple[str, ...]] = {
+    "models": ("design", "fit", "generate", "likelihood", "save", "load"),
+    "tasks": ("name", "version", "families", "fingerprint", "check", "load", "metrics"),
+    "metrics": ("name", "version", "families", "needs", "values"),
+}
+
 
 @dataclass
 class Catalogue:
@@ -38,7 +44,19 @@ class Catalogue:
 
     def model(self, name: str) -> ModelClass:
         """The class of a model."""
-        return cast(ModelClass, self._once(("model", name), lambda: self.target("models", name).load()))
+        return cast(ModelClass, self._once(("model", name), lambda: self._loaded("models", name)))
+
+    def _loaded(self, group: Group, name: str) -> Any:
+        """The class behind a name, with all that its contract asks for.
+
+        Raises:
+            GridError: something is missing.
+        """
+        found = self.target(group, name).load()
+        missing = [member for member in CONTRACTS[group] if not hasattr(found, member)]
+        if missing:
+            raise GridError(f"{name} is registered under {group} but lacks {', '.join(missing)}; see harness/contracts.py.")
+        return found
 
     def design(self, entry: ModelEntry) -> Design:
         """The design of a model with the options of its entry.
@@ -84,7 +102,7 @@ class Catalogue:
 
     def _task(self, entry: TaskEntry) -> Any:
         try:
-            return self.target("tasks", entry.name).load()(**entry.options)
+            return self._loaded("tasks", entry.name)(**entry.options)
         except (TypeError, ValueError) as error:
             raise GridError(f"task {entry.title!r} refuses its options {entry.options}: {error}") from error
 
@@ -94,4 +112,4 @@ class Catalogue:
 
     def metric(self, name: str) -> Metric:
         """The metric object."""
-        return cast(Metric, self._once(("metric", name), lambda: self.target("metrics", name).load()()))
+        return cast(Metric, self._once(("metric", name), lambda: self._loaded("metrics", name)()))

@@ -74,8 +74,10 @@ def run(
 
     Raises:
         GridError: a stage asks for what the pool does not have; nothing has run.
+        StoreError: a node does not see the store; nothing has run.
     """
     pool.check(plan.stages.values())
+    pool.reach(store.address)
     store.snapshot(plan.grid, plan.snapshot())
     started = time.monotonic()
     state = _Run(plan, store, pool, on_event, patience)

@@ -32,6 +32,10 @@ class Pool(Protocol):
         """Raise `GridError` where a stage asks for what is nowhere to be had."""
         ...
 
+    def reach(self, store: str) -> None:
+        """Raise `StoreError` where a node does not see the store."""
+        ...
+
     def offer(self, job: Job) -> bool:
         """Take a job if there is room for it now."""
         ...
@@ -54,6 +58,9 @@ class InProcessPool:
     def check(self, stages: Iterable[Stage]) -> None:
         """See `Pool`."""
         check_machine(stages, cpus=available_cpus(), memory=machine_memory())
+
+    def reach(self, store: str) -> None:
+        """The driver's own machine sees it."""
 
     def offer(self, job: Job) -> bool:
         """See `Pool`."""
@@ -88,6 +95,9 @@ class SerialPool:
     def check(self, stages: Iterable[Stage]) -> None:
         """See `Pool`."""
         check_machine(stages, cpus=available_cpus(), memory=machine_memory())
+
+    def reach(self, store: str) -> None:
+        """The driver's own machine sees it."""
 
     def offer(self, job: Job) -> bool:
         """See `Pool`."""
