@@ -56,12 +56,14 @@ class Timings:
         warmup: nanoseconds of the calls before.
         settled: whether the warm-up became stable before its cap.
         generations: answers of the timed calls, for scoring the very outputs that were timed.
+        short: answers with other than `max_tokens` tokens although the length was fixed.
     """
 
     blocks: tuple[tuple[int, ...], ...]
     warmup: tuple[int, ...]
     settled: bool
     generations: tuple[Generation, ...] = ()
+    short: int = 0
 
     @property
     def milliseconds(self) -> Float[np.ndarray, "K n"]:
@@ -113,7 +115,7 @@ def measure(
 
     Raises:
         ValueError: no requests, or a batch below 2.
-        ModelError: a model that answers with another number of generations, or of tokens where the length is fixed.
+        ModelError: a model that answers with another number of generations.
     """
     if not requests or batch < 2:
         raise ValueError(f"{len(requests)} requests and batch {batch}: expected at least one request and a batch of at least 2")
@@ -164,9 +166,17 @@ def interleaved(
             blocks[index].append(tuple(nanoseconds for nanoseconds, _ in timed))
             answers[index].extend(answer for _, group in timed for answer in group)
     return [
-        Timings(blocks=tuple(rows), warmup=spent, settled=settled, generations=tuple(given))
-        for rows, (spent, settled), given in zip(blocks, warmups, answers, strict=True)
+        Timings(blocks=tuple(rows), warmup=spent, settled=settled, generations=tuple(given), short=_short(item, requests, given))
+        for item, rows, (spent, settled), given in zip(contestants, blocks, warmups, answers, strict=True)
     ]
+
+
+def _short(contestant: Contestant, requests: Sequence[Request], answers: Sequence[Generation]) -> int:
+    """Nobody is fast by writing less than was asked for: answers whose length is not the fixed one."""
+    if not contestant.settings.fixed_length:
+        return 0
+    limits = {request.id: request.max_tokens for request in requests}
+    return sum(any(len(ids) != limits.get(answer.id) for ids in answer.ids or ()) for answer in answers)
 
 
 def warm_up(call: Callable[[int], tuple[int, Sequence[Generation]]], *, cap: int) -> tuple[tuple[int, ...], bool]:
@@ -208,23 +218,9 @@ class _Caller:
         answers = self.contestant.model.generate(asked, settings)
         self.synchronize()
         spent = self.clock() - begun
-        _check(self.contestant, asked, answers)
+        if len(answers) != len(asked):
+            raise ModelError(f"{self.contestant.name} gave {len(answers)} generations for {len(asked)} requests")
         return spent, answers
-
-
-def _check(contestant: Contestant, asked: Sequence[Request], answers: Sequence[Generation]) -> None:
-    """Nobody is fast by writing less than was asked for."""
-    if len(answers) != len(asked):
-        raise ModelError(f"{contestant.name} gave {len(answers)} generations for {len(asked)} requests")
-    if not contestant.settings.fixed_length:
-        return
-    for request, answer in zip(asked, answers, strict=True):
-        short = [len(ids) for ids in answer.ids or () if len(ids) != request.max_tokens]
-        if short:
-            raise ModelError(
-                f"{contestant.name} wrote {short[0]} tokens for request {request.id!r}; "
-                f"fixed_length asks for {request.max_tokens}"
-            )
 
 
 def _values(
@@ -298,7 +294,11 @@ def _draws(readings: Float[np.ndarray, "K n"], picks: np.ndarray, level: float, 
 
 def _flags(*timings: Timings) -> tuple[str, ...]:
     wild = [len(item.warmup) for item in timings if not item.settled]
-    return (f"warm-up did not settle in {max(wild)} calls",) if wild else ()
+    short = sum(item.short for item in timings)
+    return (
+        *((f"warm-up did not settle in {max(wild)} calls",) if wild else ()),
+        *((f"{short} answers have another length than the fixed one",) if short else ()),
+    )
 
 
 def _signed(values: Mapping[str, Value], evidence: Mapping[str, str | float | int | None]) -> dict[str, Value]:
