@@ -1,0 +1,166 @@
+"""The leaderboard as Markdown, CSV and JSON. Absent values stay empty; JSON holds no NaN."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from harness.leaderboard import Cell, cell_of, columns_of
+from harness.report.escape import code_cell, markdown_cell
+from harness.report.sections import Section, sections
+from harness.tracking.rows import Row, Value
+
+UNRANKED = {
+    "smoke": "its budget proves nothing; not ranked",
+    "test": "made for the test suite; its numbers mean nothing; not ranked",
+    "quick": "intervals are shown; not ranked",
+}
+_IDENTITY = ("model", "schedule", "steps", "seed", "decode")
+_ALWAYS = ("model", "schedule", "steps", "seed")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits; empty where there is none."""
+    if value is None or not math.isfinite(value):
+        return ""
+    if value == 0 or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+def interval(value: Value) -> str:
+    """A value with its 95 % interval: `71.20 [69.10, 73.30]`."""
+    if value.value is None:
+        return ""
+    if value.low is None or value.high is None:
+        return number(value.value)
+    return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """Rows as a JSON list, as `Row.from_json` reads it; what is not finite is null."""
+    return json.dumps([finite(row.to_json()) for row in rows], indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Plain objects with every NaN and infinity replaced by `None`."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows as CSV with the columns of `leaderboard.frame`; what is absent is empty."""
+    columns, out = columns_of(rows), io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(cell_of(row, column)) for column in columns] for row in rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: Cell) -> Cell:
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return "" if value is None else value
+
+
+def as_markdown(rows: Sequence[Row], *, sort: str | None = None) -> str:
+    """One table for each task and family, with that family's headline metrics and their intervals.
+
+    Args:
+        rows: rows of one or more grids.
+        sort: column to sort by; `None` for each section's headline metric.
+    """
+    if not rows:
+        return "No cells yet. `harness run GRID` makes some.\n"
+    return "\n".join(_section(section) for section in sections(rows, sort=sort))
+
+
+def _section(section: Section) -> str:
+    lines = [f"## {code_cell(section.title)}", "", summary(section), ""]
+    notes: list[str] = []
+    if section.rows:
+        lines += [*grid_of_text(*_table(section, notes)), ""]
+    lines += [f"- {note}" for note in (*notes, *_warnings(section), *_unfinished(section))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def summary(section: Section) -> str:
+    """How many cells a section has, and what its profile is worth."""
+    counts = {
+        "done": section.rows, "failed": section.failed, "skipped": section.skipped, "pending": section.pending,
+    }  # fmt: skip
+    text = ", ".join(f"{len(items)} {status}" for status, items in counts.items() if items)
+    worth = "".join(f" Profile `{name}`: {UNRANKED.get(name, 'not ranked')}." for name in section.unranked)
+    order = f" Sorted by {markdown_cell(section.headline)}." if section.headline and section.rows else ""
+    return f"{text} cells.{order}{worth}"
+
+
+def _table(section: Section, notes: list[str]) -> tuple[list[str], list[list[str]]]:
+    identity = [name for name in _IDENTITY if name in _ALWAYS or len({getattr(row, name) for row in section.rows}) > 1]
+    latencies = sorted({name for row in section.rows for name, value in row.latency.items() if value.value is not None})
+    shown = [*(("metrics", name) for name in section.headlines), *(("latency", name) for name in latencies)]
+    header = [*identity, *(name for _, name in shown), "parameters"]
+    body = [
+        [
+            *("" if getattr(row, name) is None else code_cell(str(getattr(row, name))) for name in identity),
+            *(_measured(getattr(row, part).get(name), notes) for part, name in shown),
+            number(row.cost.get("parameters"), 9),
+        ]
+        for row in section.rows
+    ]
+    return [code_cell(name) for name in header], body
+
+
+def _measured(value: Value | None, notes: list[str]) -> str:
+    if value is None:
+        return ""
+    remarks = [*value.flags, *([value.reason] if value.value is None and value.reason else [])]
+    marks = [_footnote(markdown_cell(remark), notes) for remark in remarks]
+    return " ".join(filter(None, [interval(value), *marks]))
+
+
+def _footnote(text: str, notes: list[str]) -> str:
+    for index, note in enumerate(notes, 1):
+        if note == f"({index}) {text}":
+            return f"({index})"
+    notes.append(f"({len(notes) + 1}) {text}")
+    return f"({len(notes)})"
+
+
+def _warnings(section: Section) -> list[str]:
+    mixed = [name for name in section.headlines if len(_signatures(section, name)) > 1]
+    return [f"{markdown_cell(name)}: signatures differ between rows; compare only where they agree." for name in mixed]
+
+
+def _signatures(section: Section, metric: str) -> set[str]:
+    values = [row.metrics[metric] for row in section.rows if metric in row.metrics]
+    return {value.signature for value in values if value.value is not None}
+
+
+def _unfinished(section: Section) -> list[str]:
+    return [
+        f"{row.status}: {code_cell(label(row))}: {markdown_cell(row.reason or 'not run yet')}"
+        for row in (*section.failed, *section.skipped, *section.pending)
+    ]
+
+
+def label(row: Row) -> str:
+    """One line that names a cell."""
+    parts = (row.model, row.schedule, None if row.steps is None else f"{row.steps} steps", f"seed {row.seed}")
+    return ", ".join(part for part in parts if part)
+
+
+def grid_of_text(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns are padded, so that it reads well as plain text too."""
+    widths = [max(3, *map(len, column)) for column in zip(header, *body, strict=True)]
+    lines = [_line(header, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
+    return lines + [_line(cells, widths) for cells in body]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"

@@ -1,0 +1,104 @@
+"""The design matrix from code: every registered model, task, schedule and metric as plain records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any, Literal
+
+from harness import registry
+from harness.design import FAMILIES
+from harness.report.escape import markdown_cell
+from harness.report.export import grid_of_text
+
+Noun = Literal["models", "tasks", "schedules", "metrics"]
+Entry = dict[str, Any]
+_SHOWN: Mapping[str, tuple[str, ...]] = {
+    "models": (
+        "registered", "kind", "families", "space", "kernel", "schedule", "grains", "predicts", "conditioning", "posterior",
+        "last_step", "likelihood", "paper",
+    ),
+    "tasks": ("registered", "version", "families", "metrics", "licence"),
+    "schedules": ("name", "equation", "parameters", "grain", "start", "end"),
+    "metrics": ("registered", "version", "families", "values", "needs"),
+}  # fmt: skip
+
+
+def listing(noun: Noun) -> list[Entry]:
+    """Every registered thing of a kind, sorted by name; one whose import fails is listed with its error.
+
+    Args:
+        noun: "models", "tasks", "schedules" or "metrics".
+    """
+    if noun == "schedules":
+        return _schedules()
+    describe = {"models": _model, "tasks": _task, "metrics": _metric}[noun]
+    return [_described(noun, name, describe) for name in registry.known(noun)]
+
+
+def _described(noun: registry.Group, name: str, describe: Any) -> Entry:
+    target = registry.resolve(noun, name)
+    entry = {"registered": name, "origin": target.origin}
+    try:
+        return {**entry, **describe(target.load())}
+    except Exception as error:
+        return {**entry, "error": f"{type(error).__name__}: {error}"}
+
+
+def _model(loaded: Any) -> Entry:
+    return {**asdict(loaded.design), "class": _home(loaded), "summary": _summary(loaded)}
+
+
+def _task(loaded: Any) -> Entry:
+    task = loaded()
+    sources = task.sources() if hasattr(task, "sources") else ()
+    metrics = {family: list(task.metrics(family)) for family in FAMILIES if family in task.families}
+    licences = sorted({source.licence for source in sources}) or ["generated"]
+    return {
+        "version": task.version, "families": task.families, "metrics": metrics, "licence": licences,
+        "sources": [source.name for source in sources], "class": _home(loaded), "summary": _summary(loaded),
+    }  # fmt: skip
+
+
+def _metric(loaded: Any) -> Entry:
+    values = dict(loaded.values)
+    facts = {name: getattr(loaded, name) for name in ("version", "families", "needs")}
+    return {**facts, "values": values, "class": _home(loaded), "summary": _summary(loaded)}
+
+
+def _schedules() -> list[Entry]:
+    from harness.schedules.catalogue import known_schedules
+
+    return [asdict(schedule) if is_dataclass(schedule) else dict(schedule) for schedule in known_schedules()]
+
+
+def _home(loaded: Any) -> str:
+    return f"{loaded.__module__}:{loaded.__qualname__}"
+
+
+def _summary(loaded: Any) -> str:
+    return (loaded.__doc__ or "").strip().partition("\n")[0]
+
+
+def as_table(noun: Noun, entries: Sequence[Entry]) -> str:
+    """The main columns of a listing as a Markdown table, and what could not be imported."""
+    shown = [entry for entry in entries if "error" not in entry]
+    columns = [column for column in _SHOWN[noun] if any(entry.get(column) not in (None, (), [], "") for entry in shown)]
+    body = [[markdown_cell(_said(entry.get(column))) for column in columns] for entry in shown]
+    lines = grid_of_text(columns, body) if body else [f"No {noun}."]
+    broken = [
+        f"- {entry['registered']} cannot be imported: {markdown_cell(entry['error'])}" for entry in entries if "error" in entry
+    ]
+    return "\n".join([*lines, *([""] if broken else []), *broken]) + "\n"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}{_arrow(item)}" for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return ", ".join(" = ".join(map(str, item)) if isinstance(item, tuple | list) else str(item) for item in value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _arrow(value: Any) -> str:
+    if isinstance(value, bool):
+        return " (more is better)" if value else " (less is better)"
+    return f": {_said(value)}" if value is not None else ""

@@ -1,0 +1,90 @@
+"""What belongs together on a leaderboard: one section for each task and family, with that family's own columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.leaderboard import order
+from harness.metrics.profiles import PROFILES
+from harness.tracking.rows import Row
+
+# What is looked at first; a section is sorted by the first of these that it has.
+HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "ucg": (
+        "in_language_standardised", "judge_ppl", "mauve", "in_language", "own_bits_per_byte", "distinct_2", "self_bleu",
+        "mean_words",
+    ),
+    "a2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
+    "t2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
+}  # fmt: skip
+_GUESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows that may be compared.
+
+    Attributes:
+        task, family: what all rows share.
+        metrics: every metric that some row has a number for, headline metrics first.
+        headlines: the part of `metrics` that a table shows.
+        rows: finished rows, best first.
+        failed, skipped, pending: the others.
+    """
+
+    task: str
+    family: str
+    metrics: tuple[str, ...]
+    headlines: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failed: tuple[Row, ...]
+    skipped: tuple[Row, ...]
+    pending: tuple[Row, ...]
+
+    @property
+    def headline(self) -> str | None:
+        """The metric by which the section is sorted."""
+        return self.headlines[0] if self.headlines else None
+
+    @property
+    def title(self) -> str:
+        """Task and family."""
+        return f"{self.task} / {self.family}"
+
+    @property
+    def unranked(self) -> tuple[str, ...]:
+        """Profiles among the rows whose numbers are not ranked."""
+        names = {str(row.settings.get("profile")) for row in self.rows}
+        return tuple(sorted(name for name in names if name in PROFILES and not PROFILES[name].ranked))
+
+
+def sections(rows: Sequence[Row], *, sort: str | None = None) -> list[Section]:
+    """Rows grouped by task and family, each group sorted.
+
+    Args:
+        rows: rows of one or more grids.
+        sort: column as `leaderboard.order` takes it; `None` for the section's headline metric.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in order(rows, sort) if sort is not None else rows:
+        groups.setdefault((row.task, row.family), []).append(row)
+    return [_section(task, family, group, presorted=sort is not None) for (task, family), group in sorted(groups.items())]
+
+
+def _section(task: str, family: str, rows: list[Row], *, presorted: bool) -> Section:
+    by_status = {
+        status: tuple(row for row in rows if row.status == status) for status in ("done", "failed", "skipped", "pending")
+    }
+    metrics = _metrics(by_status["done"], family)
+    headlines = tuple(name for name in metrics if name in HEADLINES.get(family, ())) or metrics[:_GUESSES]
+    done = by_status["done"]
+    return Section(
+        task=task, family=family, metrics=metrics, headlines=headlines,
+        rows=done if presorted or not headlines else tuple(order(done, headlines[0])),
+        failed=by_status["failed"], skipped=by_status["skipped"], pending=by_status["pending"],
+    )  # fmt: skip
+
+
+def _metrics(rows: Sequence[Row], family: str) -> tuple[str, ...]:
+    present = {name for row in rows for name, value in row.metrics.items() if value.value is not None}
+    first = [name for name in HEADLINES.get(family, ()) if name in present]
+    return (*first, *sorted(present.difference(first)))
