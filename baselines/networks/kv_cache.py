@@ -1,6 +1,5 @@
 """Keys and values of the past, preallocated for all layers at once."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 

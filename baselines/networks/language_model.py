@@ -1,6 +1,5 @@
 """A decoder-only language model: embedding, causal transformer, and the embedding again as output head."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear

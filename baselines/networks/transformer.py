@@ -49,16 +49,19 @@ class Block(nn.Module):
         self.mlp = MLP(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
+    def mix(
         self,
         x: Float[Tensor, "B L D"],
         table: Complex[Tensor, "L E2"],
         present: Bool[Tensor, "B L"] | None = None,
         modulation: Modulation = None,
     ) -> Float[Tensor, "B L D"]:
-        """One layer; `modulation` holds shift and scale of the first norm, then of the second."""
+        """The first half: positions look at each other; `modulation` starts with shift and scale of this norm."""
         inner = modulated(self.norm_attention(x), modulation, 0)
-        x = x + self.dropout(self.attention(inner, table, present))
+        return x + self.dropout(self.attention(inner, table, present))
+
+    def transform(self, x: Float[Tensor, "B L D"], modulation: Modulation = None) -> Float[Tensor, "B L D"]:
+        """The second half: every position by itself; `modulation` ends with shift and scale of this norm."""
         return x + self.dropout(self.mlp(modulated(self.norm_mlp(x), modulation, 2)))
 
 
@@ -125,7 +128,8 @@ class Transformer(nn.Module):
         table = self.rotary(x.shape[1], x.device)
         modulations = [None] * len(self.blocks) if self.modulate is None else self.modulate(condition)
         for block, modulation in zip(self.blocks, modulations, strict=True):
-            x = block(x, table, present, modulation)
+            assert isinstance(block, Block)
+            x = block.transform(block.mix(x, table, present, modulation), modulation)
         return self.norm(x)
 
     def initialise_own(self, generator: torch.Generator) -> None:
