@@ -1,4 +1,4 @@
-"""Exact bounds and exact sampler laws of tiny discrete models, by going through every state: for tests, S ** L states at a time."""
+"""Exact bounds and exact sampler laws of tiny discrete models, by going through every state: S ** L states at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

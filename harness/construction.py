@@ -34,11 +34,13 @@ def schedule_for(model_class: Any, specification: str | Mapping[str, Any] | None
     """The schedule object of a model; `None` stays `None`."""
     if specification is None:
         return None
+    import torch
+
     from harness.schedules.names import build
 
     kernel_for = getattr(model_class, "kernel_for", None)
     kernel = kernel_for(task, **size) if kernel_for is not None else None
-    return build(specification, kernel=kernel, unigram=task.unigram or None)
+    return build(specification, kernel=kernel, unigram=torch.tensor(task.unigram) if task.unigram else None)
 
 
 def view_to_json(view: TaskView) -> str:

@@ -1,0 +1,37 @@
+"""Reverse steps of absorbing noise other than ancestral sampling."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from baselines.parts.categorical import Unmasking
+from baselines.parts.denoisers import Estimate
+from baselines.parts.kernels import Kernel
+from baselines.parts.samplers import Level
+
+
+def exact_count(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """Reveal as many masks as the schedule expects, at random places, instead of each by its own chance.
+
+    After the step round((1 - a_s) n) of the n positions that are written stay masked, so with as many steps as positions they
+    are revealed one at a time. The final step takes the mode.
+    """
+    law = kernel.posterior(x_t, estimate.x0_hat, alpha_t, alpha_s)
+    if not isinstance(law, Unmasking):
+        raise TypeError(f"exact-count unmasking needs absorbing noise; {type(kernel).__name__} has no mask")
+    if final:
+        return law.mode()
+    written = (alpha_t < 1).expand(x_t.shape)
+    left = ((1 - alpha_s) * written).sum(-1).round().long()
+    chosen = lowest(noise[..., 0], x_t == law.mask, left)
+    return replace(law, reveal=chosen.double()).sample(noise)
+
+
+def lowest(priority: Float[Tensor, "B L"], masked: Bool[Tensor, "B L"], left: Int[Tensor, " B"]) -> Bool[Tensor, "B L"]:
+    """The masked positions of lowest priority, as many as must go until `left` are left."""
+    order = torch.where(masked, priority, torch.inf).argsort(-1).argsort(-1)
+    return masked & (order < (masked.sum(-1) - left)[:, None])

@@ -1,0 +1,224 @@
+"""D3PM: discrete diffusion with structured transition matrices.
+
+Austin, Johnson, Ho, Tarlow and van den Berg 2021, arXiv:2107.03006.
+
+    q(x_t | x_0), equation 3                   -> categorical.CategoricalKernel.log_marginal, corrupt
+    p(x_s | x_t), equation 4 (joint form)      -> categorical.joint, CategoricalKernel.posterior
+    L_vb, equation 1, one term                 -> CategoricalKernel.divergence, prior_divergence
+    L_lambda, equation 5                       -> objectives_discrete.hybrid
+    absorbing, uniform, appendix A.2.1-2       -> categorical.Absorbing, categorical.Uniform
+    discretised Gaussian, appendix A.2.3       -> chains.DiscretisedGaussian
+    nearest neighbour, appendix A.2.4          -> chains.NearestNeighbour
+    mutual information, section 3 and A.3      -> schedule "mutual-information"
+    the last step takes the mode, as released  -> samplers.ancestral
+
+Step 0 of the chain is the data and step T pure noise whatever the schedule says, as in the released text code: `Complete`. lambda
+weighs the cross-entropy against one term of the bound, as released; the objective is scaled by T. Choices of this harness: the
+neighbour graph is laid over co-occurrence embeddings of the training split (the paper's come from a trained model), and
+`unmasking: exact-count` reveals as many masks per step as the schedule expects instead of each by its own chance.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from baselines.adapter import DiffusionAdapter, merged, targets
+from baselines.engine import Diffusion
+from baselines.networks.sizes import width_for
+from baselines.networks.token_denoiser import TokenDenoiser
+from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
+from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
+from baselines.parts.conditioning import Canvas, Layout, TargetOnly
+from baselines.parts.objectives_discrete import bound_term, hybrid
+from baselines.parts.samplers import Reverse, ancestral
+from baselines.parts.samplers_discrete import exact_count
+from baselines.parts.spaces import DiscreteSpace
+from baselines.parts.timesteps import UniformTimes, network_time
+from baselines.training import Draws, Optimisation
+from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, TaskView, stream_seed
+from harness.design import Design
+from harness.schedules.base import Schedule
+
+DEFAULTS = {
+    "kernel": "absorbing", "unmasking": "independent", "width": 128, "layers": 4, "heads": 4, "chain": 1000, "neighbours": 10,
+}  # fmt: skip
+GRAPH_DIMENSIONS = 32  # of the co-occurrence embeddings under the neighbour graph
+UNMASKING: dict[str, Reverse] = {"independent": ancestral, "exact-count": exact_count}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a kernel brings with it.
+
+    Attributes:
+        build: makes the kernel for a task and the size keys.
+        schedule: native schedule (D3PM, section 5 and appendix B).
+        auxiliary: weight lambda of the cross-entropy (0 where the hybrid loss hurts: appendix B, table 5).
+    """
+
+    build: Callable[[TaskView, Mapping[str, Any]], CategoricalKernel]
+    schedule: str
+    auxiliary: float
+
+
+def _nearest_neighbour(task: TaskView, keys: Mapping[str, Any]) -> CategoricalKernel:
+    """On a random graph until the training split is seen."""
+    states = len(task.tokenizer)
+    placeholder = torch.randn(states, GRAPH_DIMENSIONS, generator=torch.Generator().manual_seed(0))
+    counts = torch.tensor(task.unigram or [1] * states)
+    return NearestNeighbour(placeholder, min(keys["neighbours"], states - 1), steps=keys["chain"], unigram=counts)
+
+
+VARIANTS = {
+    "absorbing": Variant(lambda task, keys: Absorbing(len(task.tokenizer)), "mutual-information", 0.01),
+    "uniform": Variant(lambda task, keys: Uniform(len(task.tokenizer)), "cosine-plain@1000", 0.0),
+    "gaussian": Variant(
+        lambda task, keys: DiscretisedGaussian.of_length(len(task.tokenizer), keys["chain"]), "linear-beta-fixed@1000", 0.001
+    ),
+    "nearest-neighbour": Variant(_nearest_neighbour, "mutual-information", 0.0),
+}
+
+
+class Complete(Schedule):
+    """A schedule that begins with the data and ends in pure noise: 1 at t = 0, 0 at t = 1, unchanged in between."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule, self.steps, self.specification = schedule, schedule.steps, schedule.specification
+
+    def alpha_bar(self, t: Float[Tensor, "B #L"], ids: Int[Tensor, "B L"] | None = None) -> Float[Tensor, "B #L"]:
+        """See `Schedule`."""
+        return torch.where(t <= 0, 1.0, torch.where(t >= 1, 0.0, self.schedule.alpha_bar(t, ids)))
+
+
+class D3PM(DiffusionAdapter):
+    """Unconditional text by diffusion over token ids.
+
+    Args:
+        schedule: any schedule of grain "sequence".
+        task: tokenizer and canvas.
+        kernel: "absorbing", "uniform", "gaussian" or "nearest-neighbour".
+        unmasking: "independent" or, for the absorbing kernel, "exact-count".
+        width, layers, heads: of the transformer.
+        chain: training steps T for schedules that do not bring their own, and steps of the kernels that own a chain.
+        neighbours: neighbours per token of the nearest-neighbour kernel.
+    """
+
+    design = Design(
+        name="d3pm", kind="diffusion", families=("ucg",), space="discrete", kernel="absorbing", schedule="mutual-information",
+        grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
+        time_input="1000 i / T", likelihood="bound", paper="2107.03006",
+    )  # fmt: skip
+    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=128)
+
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """Design of a kernel's variant."""
+        keys = checked(size)
+        variant, absorbing = VARIANTS[keys["kernel"]], keys["kernel"] == "absorbing"
+        name = "d3pm" if absorbing else f"d3pm-{keys['kernel']}"
+        return replace(
+            cls.design, name=name, kernel=keys["kernel"], schedule=variant.schedule,
+            unmasking=keys["unmasking"] if absorbing else None,
+        )  # fmt: skip
+
+    @classmethod
+    def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:
+        """The kernel, which mutual-information schedules are solved for."""
+        keys = checked(size)
+        return VARIANTS[keys["kernel"]].build(task, keys)
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = checked(size)
+        states = len(task.tokenizer) + (keys["kernel"] == "absorbing")
+        return {
+            "width": width_for(
+                parameters, lambda width: _network(task, states, keys | {"width": width}), multiple=4 * keys["heads"]
+            )
+        }
+
+    def make_layout(self, task: TaskView) -> Layout:
+        """The target alone."""
+        return TargetOnly(task.max_tokens)
+
+    def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
+        """Put the parts together."""
+        keys = checked(size)
+        chain = schedule.steps or keys["chain"]
+        kernel = self.kernel_for(task, **size)
+        objective = hybrid(kernel, auxiliary=VARIANTS[keys["kernel"]].auxiliary, scale=chain)
+        return Diffusion(
+            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=Complete(schedule),
+            denoiser=_network(task, kernel.states, keys), objective=objective, times=UniformTimes(chain),
+            reverse=UNMASKING[keys["unmasking"]], chain=chain, time_input=partial(network_time, T=chain),
+        )  # fmt: skip
+
+    def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
+        """Train within the budget; kernels that depend on the corpus see it first."""
+        self._kernel.prepare(self._data(train_examples)["ids"])
+        return super().fit(train_examples, valid, budget, run)
+
+    @property
+    def _kernel(self) -> CategoricalKernel:
+        assert isinstance(self.diffusion.kernel, CategoricalKernel)
+        return self.diffusion.kernel
+
+    @torch.no_grad()
+    def likelihood(self, examples: Sequence[Example]) -> Likelihood:
+        """Bound on the negative log-likelihood, by Monte Carlo over steps of the chain, one draw from each of equal parts.
+
+        The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.
+        """
+        self.eval()
+        estimates = torch.cat([self._bound(examples[start : start + 64], start) for start in range(0, len(examples), 64)])
+        errors = estimates.std(-1) / self.likelihood_draws**0.5
+        return Likelihood(
+            nats=tuple(estimates.mean(-1).tolist()), tokens=tuple(len(ids) for ids in targets(self.task, examples)),
+            bytes=self.size_in_bytes(examples), kind="bound", estimator="discrete-T", mc_errors=tuple(errors.tolist()),
+        )  # fmt: skip
+
+    def _bound(self, examples: Sequence[Example], start: int) -> Float[Tensor, "B K"]:
+        """Unbiased estimates of the bound, one per draw; the parts of the chain that they cover make up the whole."""
+        device = next(self.parameters()).device
+        canvas = Canvas(**{name: tensor.to(device) for name, tensor in self._data(examples).items()})
+        rows, chain, term = len(examples), self.diffusion.chain, bound_term(self._kernel)
+        draws = [
+            Draws(seed=stream_seed(0, "likelihood", start, k), batch=rows, rows=slice(rows), device=device)
+            for k in range(self.likelihood_draws)
+        ]
+        terms = []
+        for part, draw in enumerate(draws):
+            place = (part + draw.uniform("time")) * chain / self.likelihood_draws
+            step = self.diffusion.step(canvas, place.long().clamp(max=chain - 1), draw)
+            precise = replace(step, estimate=replace(step.estimate, x0_hat=step.estimate.x0_hat.double()))
+            terms.append(chain * term(precise).sum(-1))
+        last = self.diffusion.level(torch.full((rows,), chain, device=device), canvas.ids)
+        return torch.stack(terms, -1) + self._kernel.prior_divergence(canvas.ids, last).sum(-1)[:, None]
+
+
+def checked(size: Mapping[str, Any]) -> dict[str, Any]:
+    """Size keys with their defaults.
+
+    Raises:
+        ValueError: an unknown key, kernel or unmasking, or an unmasking for a kernel without a mask.
+    """
+    keys = merged(size, DEFAULTS)
+    for name, known in (("kernel", VARIANTS), ("unmasking", UNMASKING)):
+        if keys[name] not in known:
+            raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
+    if keys["kernel"] != "absorbing" and keys["unmasking"] != DEFAULTS["unmasking"]:
+        raise ValueError(f"unmasking {keys['unmasking']!r} needs the absorbing kernel; {keys['kernel']} has no mask")
+    return keys
+
+
+def _network(task: TaskView, states: int, keys: Mapping[str, Any]) -> TokenDenoiser:
+    return TokenDenoiser(
+        states=states, vocabulary=len(task.tokenizer), width=keys["width"], layers=keys["layers"], heads=keys["heads"]
+    )
