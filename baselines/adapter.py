@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -36,6 +36,7 @@ from harness.errors import ModelError
 from harness.schedules.base import Schedule
 from harness.tokenizer import EOS
 
+Saved = TypeVar("Saved", bound="SavedModel")
 WEIGHTS, CONFIGURATION = "model.safetensors", "model.json"
 
 
@@ -49,7 +50,7 @@ class SavedModel:
     task: TaskView
     size: dict[str, Any]
 
-    def __new__(cls, schedule: Schedule | None, task: TaskView, **size: Any) -> Self:
+    def __new__(cls: type[Saved], schedule: Schedule | None, task: TaskView, **size: Any) -> Saved:
         """Remember what the model is constructed with."""
         model = super().__new__(cls)
         for name, value in {"schedule": schedule, "task": task, "size": size}.items():
@@ -66,7 +67,7 @@ class SavedModel:
         (folder / CONFIGURATION).write_text(json.dumps(configuration, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, device: str) -> Self:
+    def load(cls: type[Saved], folder: Path, device: str) -> Saved:
         """The model as it was saved.
 
         Raises:

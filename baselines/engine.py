@@ -1,7 +1,7 @@
 """The two loops of the field, once: corrupt and compare (loss), start from noise and walk back (sample)."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ Objective = Callable[[Step], Float[Tensor, "B L"]]
 TimeInput = Callable[[Int[Tensor, " B"]], Float[Tensor, " B"]]
 
 
+@runtime_checkable
 class Times(Protocol):
     """Which steps of the chain a batch is trained on."""
 
@@ -35,6 +36,7 @@ class Times(Protocol):
         ...
 
 
+@runtime_checkable
 class TrainingDraws(DrawSource, Protocol):
     """What the loss needs of `training.Draws`."""
 

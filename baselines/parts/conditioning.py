@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
@@ -33,6 +33,7 @@ def padded(rows: Sequence[Sequence[int]], length: int, pad: int = PAD) -> Int[Te
     return canvas
 
 
+@runtime_checkable
 class Layout(Protocol):
     """A way to lay out conditions and targets.
 

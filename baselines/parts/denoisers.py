@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ class Estimate:
     raw: Tensor
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """A network behind the field's one signature; guidance wraps it without changing the signature."""
 
@@ -70,7 +71,7 @@ def counted(network: nn.Module) -> Iterator[Calls]:
     """
     calls = Calls()
 
-    def note(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         calls.count += 1
         calls.positions += arguments[0].shape[1]
 

@@ -1,7 +1,7 @@
 """How x is corrupted: what every kernel offers. Time, alpha and conditioning are decided elsewhere."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from baselines.parts.spaces import DrawSource
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """Parameters of a law over x, one position at a time; guidance and other samplers may change them before a draw."""
 

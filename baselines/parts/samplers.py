@@ -1,6 +1,6 @@
 """Reverse steps: plain functions from x_t to x_s. Which steps are visited is an argument of the loop, not theirs."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from baselines.parts.kernels import Kernel
 Level = Float[Tensor, "B #L"]
 
 
+@runtime_checkable
 class Reverse(Protocol):
     """One reverse step from t to s."""
 

@@ -1,13 +1,14 @@
 """Where x lives: tokens to states and back."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class DrawSource(Protocol):
     """Where uniform and normal draws come from: `training.Draws` (keys are names) or `randomness.Noise` (keys are steps)."""
 

@@ -4,7 +4,7 @@ Every `sampling` function here returns ascending indices; a sampler walks them b
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -115,6 +115,7 @@ def network_time(index: Int[Tensor, "*shape"], T: int) -> Float[Tensor, "*shape"
 
 
 # --- steps trained on ------------------------------------------------------------------------------------------------
+@runtime_checkable
 class TimeSampler(Protocol):
     """Draws the steps that a batch is trained on."""
 

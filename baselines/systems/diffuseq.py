@@ -9,16 +9,13 @@ Gong, Li, Feng, Wu and Kong 2023, arXiv:2210.08933.
     anchoring of the source at every step      -> engine.Diffusion.sample
     reverse steps of variance beta_t           -> gaussian.step_variance
 
-Paper and code disagree on the loss mask (target only, against all positions) and on the source's embedding noise; this follows the
-code: everything counts, and the source keeps the noise of the embedding step in training.
+Paper and code disagree on the loss mask (target only, against all positions) and on the source's embedding noise; this follows
+the code: everything counts, and the source keeps the noise of the embedding step in training.
 """
-
-from collections.abc import Callable
-from typing import ClassVar
 
 from baselines.engine import Times
 from baselines.parts.conditioning import Layout, SourceThenTarget
-from baselines.parts.gaussian import Variance, step_variance
+from baselines.parts.gaussian import step_variance
 from baselines.parts.timesteps import LossSecondMoment
 from baselines.systems.diffusion_lm import DiffusionLM
 from harness.contracts import TaskView
@@ -34,9 +31,12 @@ class DiffuSeq(DiffusionLM):
         posterior="plug-in", last_step="mean, then argmax of the tied head", variance="beta", clamping=True,
         time_input="1000 i / T", loss_mask="all positions, source and padding included", paper="2210.08933",
     )  # fmt: skip
-    times: ClassVar[Callable[[int], Times]] = LossSecondMoment
-    variance: ClassVar[Variance] = staticmethod(step_variance)
+    variance = staticmethod(step_variance)
 
     def make_layout(self, task: TaskView) -> Layout:
         """Source, end, separator, target."""
         return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)
+
+    def times(self, chain: int) -> Times:
+        """Steps with large losses more often."""
+        return LossSecondMoment(chain)

@@ -14,7 +14,7 @@ Released code and paper disagree on the reverse step (paper section 4.4: x_{t-1}
 code: the posterior) and on the schedule's normalisation; this follows the code. The network is the harness's shared transformer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from baselines.networks.embedding_denoiser import EmbeddingDenoiser
 from baselines.networks.sizes import width_for
 from baselines.parts.conditioning import Layout, TargetOnly
 from baselines.parts.denoisers import Clamped, Denoiser
-from baselines.parts.gaussian import GaussianKernel, Variance, posterior_variance
+from baselines.parts.gaussian import GaussianKernel, posterior_variance
 from baselines.parts.objectives import end_to_end
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import EmbeddingSpace, noisy_embedding
@@ -57,9 +57,8 @@ class DiffusionLM(DiffusionAdapter):
         paper="2205.14217",
     )  # fmt: skip
     optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=128, ema=0.9999)
-    times: ClassVar[Callable[[int], Times]] = UniformTimes
     spacing = "evenly"
-    variance: ClassVar[Variance] = staticmethod(posterior_variance)
+    variance = staticmethod(posterior_variance)
 
     def make_layout(self, task: TaskView) -> Layout:
         """The target alone."""
@@ -75,6 +74,10 @@ class DiffusionLM(DiffusionAdapter):
             denoiser=_network(keys), objective=end_to_end(space), times=self.times(chain), reverse=ancestral, chain=chain,
             time_input=partial(network_time, T=chain), embed=noisy_embedding,
         )  # fmt: skip
+
+    def times(self, chain: int) -> Times:
+        """Uniform."""
+        return UniformTimes(chain)
 
     def sampling_denoiser(self) -> Denoiser:
         """Clamped at every step."""

@@ -1,0 +1,182 @@
+import random
+
+import pytest
+import torch
+
+from baselines.autoregressive.gpt import GPT
+from baselines.autoregressive.seq2seq import Seq2Seq
+from baselines.judge import Judge
+from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView, TextModel
+from harness.tokenizer import BOS, EOS, SEP, Tokenizer
+
+SIZE = {"width": 32, "layers": 2, "heads": 2}
+
+
+def reversals(count):
+    """Short texts and their words in reverse order."""
+    rng = random.Random(0)
+    sources = [" ".join(rng.choices("abcdef", k=rng.randint(1, 5))) for _ in range(count)]
+    return [Example(id=str(place), source=text, target=" ".join(reversed(text.split()))) for place, text in enumerate(sources)]
+
+
+EXAMPLES = reversals(300)
+TOKENIZER = Tokenizer.train("words", [example.target for example in EXAMPLES])
+T2T = TaskView(name="reversals", family="t2t", tokenizer=TOKENIZER, max_tokens=6, max_source_tokens=6)
+UCG = TaskView(name="reversals", family="ucg", tokenizer=TOKENIZER, max_tokens=6)
+
+
+def untrained(cls, view=T2T):
+    """A model with random weights that are large enough to make it opinionated."""
+    model = cls(None, view, **SIZE)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return model
+
+
+def requests(examples, **keys):
+    return [
+        Request(id=example.id, seed=1000 + place, max_tokens=6, source=example.source, **keys)
+        for place, example in enumerate(examples)
+    ]
+
+
+def naive_nats(model, example):
+    """Sum of log-softmax over the target, one text at a time, straight from the network."""
+    target = [*TOKENIZER.encode(example.target), EOS]
+    source = TOKENIZER.encode(example.source)
+    with torch.inference_mode():
+        if isinstance(model, Seq2Seq):
+            read = torch.tensor([[*source, EOS]])
+            logits = model.network(read, torch.ones_like(read, dtype=torch.bool), torch.tensor([[BOS, *target]]))[0]
+        else:
+            prefix = [BOS] if isinstance(model, Judge) else [*source, SEP]
+            logits = model.network(torch.tensor([[*prefix, *target]]))[0, len(prefix) - 1 :]
+    logs = torch.log_softmax(logits.double(), -1)
+    return -sum(logs[place, token].item() for place, token in enumerate(target))
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq, Judge])
+def test_likelihood_is_the_sum_of_log_probabilities(cls):
+    model = untrained(cls)
+    found = model.likelihood(EXAMPLES[:20])
+    assert found.nats == pytest.approx([naive_nats(model, example) for example in EXAMPLES[:20]], rel=1e-5)
+    assert found.tokens == tuple(len(example.target.split()) + 1 for example in EXAMPLES[:20])
+    assert found.bytes == tuple(len(example.target) for example in EXAMPLES[:20])
+    assert (found.kind, found.estimator) == ("exact", "ar-exact")
+
+
+def test_likelihood_without_condition_starts_at_bos():
+    model = untrained(GPT, UCG)
+    with torch.inference_mode():
+        logs = torch.log_softmax(model.network(torch.tensor([[BOS, 5, EOS]]))[0], -1)
+    expected = -(logs[0, 5] + logs[1, EOS]).item()
+    assert model.likelihood([Example(id="0", target=TOKENIZER.token(5))]).nats[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_target_beyond_the_canvas_is_cut_and_its_bytes_with_it():
+    found = untrained(GPT, UCG).likelihood([Example(id="0", target="a b c d e f a b")])
+    assert found.tokens == (6,)
+    assert found.bytes == (len("a b c d e f"),)
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
+@pytest.mark.parametrize("settings", [
+    Sampling(), Sampling(temperature=0.8, top_p=0.9), Sampling(method="greedy"), Sampling(method="beam", beams=3),
+    Sampling(fixed_length=True),
+])  # fmt: skip
+def test_answers_keep_the_contract_whatever_the_batch(cls, settings):
+    model = untrained(cls)
+    asked = requests(EXAMPLES[:17], n=2)
+    answers = model.generate(asked, settings)
+    assert [answer.id for answer in answers] == [request.id for request in asked]
+    for answer in answers:
+        assert len(answer.texts) == len(answer.ids) == len(answer.finish_reasons) == 2
+        for text, ids, reason in zip(answer.texts, answer.ids, answer.finish_reasons, strict=True):
+            assert text == TOKENIZER.decode(ids)
+            assert reason == ("eos" if ids[-1] == EOS else "length")
+            assert len(ids) <= 6
+            assert not settings.fixed_length or (len(ids) == 6 and EOS not in ids)
+    from dataclasses import replace
+
+    assert model.generate(asked, replace(settings, micro_batch=5)) == answers
+    assert list(reversed(model.generate(list(reversed(asked)), settings))) == answers
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
+def test_counted_calls_and_positions_equal_what_the_network_did(cls):
+    model = untrained(cls)
+    (request,) = requests(EXAMPLES[:1])
+    seen = []
+    start = model.start
+
+    def counting(*arguments, **keys):
+        writer = start(*arguments, **keys)
+        advance = writer.advance
+        writer.advance = lambda tokens: (seen.append(len(tokens)), advance(tokens))[1]
+        return writer
+
+    model.start = counting
+    (answer,) = model.generate([request], Sampling())
+    prefix = len(model.prompts([request])[0])
+    assert answer.network_calls == 1 + len(seen)
+    assert answer.positions_processed == prefix + sum(seen)
+
+
+def test_more_candidates_than_beams_are_refused():
+    with pytest.raises(ValueError, match="3 candidates were asked of 2 beams"):
+        untrained(GPT).generate(requests(EXAMPLES[:1], n=3), Sampling(method="beam", beams=2))
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq, Judge])
+def test_a_saved_model_is_the_same_model(cls, tmp_path):
+    model = untrained(cls)
+    model.save(tmp_path)
+    loaded = cls.load(tmp_path, "cpu")
+    assert loaded.likelihood(EXAMPLES[:9]) == model.likelihood(EXAMPLES[:9])
+    assert loaded.generate(requests(EXAMPLES[:9]), Sampling()) == model.generate(requests(EXAMPLES[:9]), Sampling())
+
+
+def test_changed_weights_are_packed_anew():
+    model = untrained(GPT)
+    before = model.generate(requests(EXAMPLES[:9]), Sampling())
+    with torch.no_grad():
+        model.network.embedding.weight.mul_(-1)
+    assert model.generate(requests(EXAMPLES[:9]), Sampling()) != before
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
+@pytest.mark.parametrize("target", [50_000, 400_000])
+def test_sizes_meet_a_parameter_target(cls, target):
+    size = cls.size_for(target, T2T, heads=2)
+    model = cls(None, T2T, **size)
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(target, rel=0.25)
+
+
+def test_size_keys_are_checked():
+    with pytest.raises(ValueError, match="unknown key depth"):
+        GPT(None, T2T, depth=3)
+    with pytest.raises(ValueError, match="exclude each other"):
+        GPT.size_for(50_000, T2T, width=64)
+
+
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
+def test_training_learns_the_task_and_repeats_itself(cls):
+    budget, context = Budget(tokens=64 * 6 * 100), FitContext(seed=0)
+    first, second = cls(None, T2T, **SIZE), cls(None, T2T, **SIZE)
+    before = sum(untrained(cls).likelihood(EXAMPLES).nats)
+    report = first.fit(EXAMPLES, EXAMPLES[:50], budget, context)
+    second.fit(EXAMPLES, EXAMPLES[:50], budget, context)
+    assert isinstance(first, TextModel)
+    assert (report.updates, report.tokens) == (100, budget.tokens)
+    assert report.valid_loss < 0.5 * report.losses[0][1]
+    assert sum(first.likelihood(EXAMPLES).nats) < 0.5 * before
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_micro_batches_train_the_same_model():
+    budget = Budget(tokens=64 * 6 * 4)
+    first, second = GPT(None, T2T, **SIZE), GPT(None, T2T, **SIZE)
+    first.fit(EXAMPLES, [], budget, FitContext(seed=0))
+    second.fit(EXAMPLES, [], budget, FitContext(seed=0, micro_batch=10))
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(first.parameters(), second.parameters(), strict=True))

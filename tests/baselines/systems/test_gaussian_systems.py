@@ -1,0 +1,103 @@
+"""Diffusion-LM and DiffuSeq as adapters: they fit, answer, survive a round trip, and hear of a swapped schedule."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.engine import Canvas
+from baselines.systems.diffuseq import DiffuSeq
+from baselines.systems.diffusion_lm import DiffusionLM
+from harness.contracts import Budget, Sampling
+from harness.errors import ModelError
+from harness.schedules.names import build
+
+SIZE = {"width": 32, "layers": 1, "heads": 2, "embedding": 16, "chain": 50}
+SMALL = Budget(tokens=128 * 8 * 3)
+
+
+def systems(ucg_view, t2t_view):
+    return {
+        "diffusion-lm": DiffusionLM(build("sqrt@50"), ucg_view, **SIZE),
+        "diffuseq": DiffuSeq(build("sqrt@50"), t2t_view, **SIZE),
+    }
+
+
+@pytest.fixture(params=["diffusion-lm", "diffuseq"])
+def system(request, ucg_view, t2t_view, unconditional, conditional):
+    torch.manual_seed(0)
+    data = unconditional if request.param == "diffusion-lm" else conditional
+    return systems(ucg_view, t2t_view)[request.param], data
+
+
+def fitted(system, run):
+    model, data = system
+    model.fit(data[:500], data[500:], replace(SMALL, tokens=128 * model.layout.length * 3), run)
+    return model, data
+
+
+def test_fit_reports_what_it_used(system, run):
+    model, data = system
+    report = model.fit(data[:500], data[500:], Budget(tokens=128 * model.layout.length * 3 + 5), run)
+    assert (report.updates, report.tokens) == (3, 128 * model.layout.length * 3)
+    assert report.valid_loss is not None
+    assert report.valid_loss > 0
+
+
+def test_samples_do_not_depend_on_the_batch(system, run, requests_for):
+    model, data = fitted(system, run)
+    requests = requests_for(data, 6)
+    together = model.generate(requests, Sampling(steps=10))
+    apart = model.generate(requests[::-1], Sampling(steps=10, micro_batch=4))[::-1]
+    assert [answer.texts for answer in together] == [answer.texts for answer in apart]
+    assert {answer.network_calls for answer in together} == {10}
+    assert {answer.positions_processed for answer in together} == {10 * model.layout.length}
+
+
+def test_candidates_differ_and_count(system, run, requests_for):
+    model, data = fitted(system, run)
+    (answer,) = model.generate(requests_for(data, 1, n=5), Sampling(steps=5))
+    assert len(answer.texts) == len(answer.ids) == 5
+    assert len(set(answer.texts)) > 1
+
+
+def test_round_trip(system, run, requests_for, tmp_path):
+    model, data = fitted(system, run)
+    model.save(tmp_path / "model")
+    again = type(model).load(tmp_path / "model", "cpu")
+    requests = requests_for(data, 3)
+    assert model.generate(requests, Sampling(steps=5)) == again.generate(requests, Sampling(steps=5))
+    assert again.schedule.specification == model.schedule.specification
+
+
+def test_a_swapped_schedule_changes_corruption_and_visited_levels(system):
+    model, data = system
+    swapped = type(model)(build("cosine-squared"), model.task, **SIZE)
+    canvas = Canvas(**model._data(data[:4]))
+    index = torch.tensor([3, 20, 40, 49])
+    before, after = model.diffusion.alpha(index, canvas), swapped.diffusion.alpha(index, canvas)
+    written = ~canvas.given
+    assert (before[written] != after[written]).all()
+    assert (before[canvas.given] == 1).all()
+
+
+def test_unknown_decoding_is_refused(system, requests_for):
+    model, data = system
+    with pytest.raises(ModelError, match="beam"):
+        model.generate(requests_for(data, 1), Sampling(method="beam", steps=5))
+
+
+def test_size_meets_a_parameter_target(ucg_view):
+    size = DiffusionLM.size_for(60_000, ucg_view, layers=2, heads=2, embedding=16)
+    model = DiffusionLM(build("sqrt@50"), ucg_view, layers=2, heads=2, embedding=16, **size)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert 0.7 < count / 60_000 < 1.4
+
+
+@pytest.mark.slow
+def test_diffusion_lm_learns_the_toy_language(ucg_view, unconditional, run, requests_for):
+    model = DiffusionLM(build("sqrt@200"), ucg_view, width=64, layers=2, heads=2, embedding=16, chain=200)
+    model.fit(unconditional[:500], (), Budget(tokens=128 * 8 * 1500), run)
+    answers = model.generate(requests_for(unconditional, 300), Sampling(steps=50))
+    known = {example.target for example in unconditional}
+    assert sum(answer.texts[0] in known for answer in answers) > 210
