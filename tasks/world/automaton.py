@@ -10,6 +10,7 @@ With R[k, s] the probability of ending within k more words from state s, and L =
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,17 @@ class Automaton:
         """The arc that a word takes; `None` where the grammar has none."""
         return self._steps[state].get(self._class_of.get(word, -1))
 
+    def expected(self, state: int) -> tuple[str, ...]:
+        """Word classes that may follow; the end is not among them."""
+        return tuple(self.classes[number] for number in self._steps[state])
+
+    def place(self, word: str) -> tuple[str, int]:
+        """(word class, rank in it) of a word; ("", 0) for a word that the language does not have."""
+        if word not in self.word_index:
+            return "", 0
+        name = self.classes[self._class_of[word]]
+        return name, self.lexicon[name].words.index(word)
+
     def walk(self, tokens: Sequence[str]) -> list[int] | None:
         """Arcs along a prefix of a text; `None` where the grammar has none. Does not look at the canvas."""
         steps, classes, targets = self._steps, self._class_of, self._targets
@@ -210,6 +222,12 @@ class Automaton:
     def says(self) -> list[tuple[str, str]]:
         """(attribute said or "", fixed value or "") of every arc."""
         return [self.labels[index][1:] for index in self.label.tolist()]
+
+    @cached_property
+    def leaving(self) -> list[list[tuple[int, int, int]]]:
+        """For each state, (arc, target, 1 where it says an attribute) of its arcs."""
+        says, targets, bounds = self.says, self._targets, self.offsets.tolist()
+        return [[(arc, targets[arc], int(says[arc][0] != "")) for arc in range(*pair)] for pair in pairwise(bounds)]
 
     @cached_property
     def _values(self) -> dict[str, str]:

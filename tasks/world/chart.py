@@ -54,6 +54,7 @@ class Chart:
     grammar: Grammar
     tokens: Sequence[str]
     places: dict[str, tuple[str, int]]
+    corners: dict[int, frozenset[str]]
     table: dict[tuple[str, int, Memory], list[Reading]] = field(default_factory=dict)
 
     def read(self, head: str, start: int, memory: Memory) -> list[Reading]:
@@ -63,9 +64,15 @@ class Chart:
             self.table[key] = [
                 Reading(part.end, part.memory, part.probability * share, (Node(rule, part.parts, memory, part.memory),))
                 for share, rule in self.grammar.choices(head, memory)
+                if self.may_begin(rule, start)
                 for part in self.read_body(self.grammar.body(rule), start, memory)
             ]
         return self.table[key]
+
+    def may_begin(self, rule: Rule, start: int) -> bool:
+        """Whether the next word can be the first of a rule, or the rule can be without words."""
+        first = self.corners[id(rule)]
+        return "" in first or (start < len(self.tokens) and self.places.get(self.tokens[start], ("", 0))[0] in first)
 
     def read_body(self, body: tuple[Item, ...], start: int, memory: Memory) -> list[Reading]:
         """All readings of a sequence of items."""
@@ -97,17 +104,43 @@ class Chart:
         yield Reading(start + 1, after, self.grammar.lexicon[name].probabilities[index], (leaf,))
 
 
+def left_corners(grammar: Grammar) -> dict[int, frozenset[str]]:
+    """For each rule, by identity: word classes that it can begin with, whatever the memory; "" where it can be without words."""
+    known: dict[int, frozenset[str]] = {}
+
+    def of(rule: Rule) -> frozenset[str]:
+        if id(rule) not in known:
+            known[id(rule)] = frozenset(_first(grammar.body(rule)))
+        return known[id(rule)]
+
+    def _first(body: tuple[Item, ...]) -> Iterator[str]:
+        for item in body:
+            if isinstance(item, Word):
+                yield from (f"{item.group}.sg", f"{item.group}.pl") if item.agrees else (item.group,)
+                return
+            if isinstance(item, Sub):
+                first = frozenset[str]().union(*map(of, grammar.by_head[item.name]))
+                yield from first - {""}
+                if "" not in first:
+                    return
+        yield ""
+
+    for rule in grammar.rules:
+        of(rule)
+    return known
+
+
 class Parser:
     """Parses texts of one language."""
 
     def __init__(self, grammar: Grammar) -> None:
-        self.grammar = grammar
+        self.grammar, self.corners = grammar, left_corners(grammar)
         self.places = {word: (name, index) for name, group in grammar.lexicon.items() for index, word in enumerate(group.words)}
 
     def derivations(self, text: str) -> list[tuple[float, Node]]:
         """All derivations of a text with their probabilities, before conditioning on the canvas."""
         tokens = text.split()
-        readings = Chart(self.grammar, tokens, self.places).read(self.grammar.start, 0, Memory())
+        readings = Chart(self.grammar, tokens, self.places, self.corners).read(self.grammar.start, 0, Memory())
         return [
             (part.probability, part.parts[0]) for part in readings if part.end == len(tokens) and isinstance(part.parts[0], Node)
         ]

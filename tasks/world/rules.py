@@ -16,7 +16,7 @@ memory runs through both in the same way, and one derivation is a text in either
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -178,6 +178,11 @@ class WordClass:
     probabilities: tuple[float, ...]
     values: tuple[str, ...]
     tag: str
+
+    @property
+    def shares(self) -> Iterator[tuple[float, str]]:
+        """(probability, value) of every word."""
+        return zip(self.probabilities, self.values, strict=True)
 
 
 Lexicon = Mapping[str, WordClass]

@@ -81,7 +81,7 @@ SMALL = Size(
     sentences=3,
     least=3,
     stop=0.45,
-    relative=0.3,
+    relative=0.4,
     constructions=(
         "relative", "coordination", "both", "not only", "neither", "demonstrative", "possessive", "although", "fronted",
         "existential", "owner", "foe", "area",

@@ -1,0 +1,55 @@
+"""The model's own likelihood against the exact one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.contracts import Content, Evaluation, Example, Measurement
+from harness.intervals import bootstrap, ratio_of_sums
+from harness.metrics.answers import measured, refusal, resamples, resampling
+from tasks.world.realisations import Realisations
+from tasks.world.task import World
+
+CONDITIONED = 200
+"""Most examples with a condition whose exact likelihood is computed; one takes some hundredths of a second."""
+
+
+def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measurement:
+    """Nats per text by which the model's own negative log-likelihood, or bound, lies above the exact one on the same texts.
+
+    A value below 0 by more than three standard errors is impossible: the likelihood is then wrong, and a flag says so.
+    """
+    own = evaluation.likelihood
+    if own is None:
+        return refusal("the model gives no likelihood", n=0, signature=signature)
+    if evaluation.family == "t2t" and task.t2t != "translation":
+        return refusal(f"the exact likelihood of a {task.t2t} is not defined", n=0, signature=signature)
+    exact = exact_nats(task, evaluation.examples)
+    gaps = np.array(own.nats[: len(exact)]) - exact
+    rows = np.stack([gaps, np.ones(len(gaps))], axis=1)
+    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "likelihood_gap"))
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
+    wrong = error > 0 and gaps.mean() < -3 * error
+    flags = ("below the exact value by more than 3 standard errors: the likelihood is wrong",) if wrong else ()
+    return measured(
+        float(gaps.mean()), interval, n=len(gaps), signature=f"{signature}|kind:{own.kind}|{own.estimator}", flags=flags, items=gaps
+    )
+
+
+def exact_nats(task: World, examples: Sequence[Example]) -> np.ndarray:
+    """Exact negative log-likelihood of targets given their conditions, in nats; of the first `CONDITIONED` where there are conditions.
+
+    A translation is a function of its source, so its exact value is 0.
+    """
+    automaton = task.language.automaton
+    if not examples or examples[0].source is not None:
+        return np.zeros(len(examples))
+    if examples[0].control is None:
+        return np.array([-automaton.log_probability(example.target.split()) for example in examples])
+    return np.array([_given_attributes(task, example) for example in examples[:CONDITIONED]])
+
+
+def _given_attributes(task: World, example: Example) -> float:
+    assert isinstance(example.control, Content)
+    found = Realisations(task.language.automaton, dict(example.control.attributes))
+    return found.log_probability - task.language.automaton.log_probability(example.target.split())

@@ -1,0 +1,106 @@
+"""The exact metrics of the generated language."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from harness.contracts import Evaluation, Measurement
+from harness.design import Family
+from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling
+from tasks.world.agreement import KINDS, errors
+from tasks.world.conditional import conditional_values
+from tasks.world.coverage import attribute_distance, coverage
+from tasks.world.exact import likelihood_gap
+from tasks.world.rates import LengthBins
+from tasks.world.task import World
+
+
+class WorldExact:
+    """What is true of the texts, by the grammar that made their models.
+
+    Unconditional texts: the share in the language, raw and standardised for length; the mean length; the true negative
+    log-likelihood of those in the language; distance of the attribute laws; coverage of meanings and rules; copies of the training
+    set; errors by kind. With a condition: the share that says exactly what was asked ("correct"), and the share in the language.
+    """
+
+    name: ClassVar[str] = "world"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ("likelihood",)
+    values: ClassVar[Mapping[str, bool | None]] = {
+        "in_language": True, "in_language_standardised": True, "mean_length": None, "true_nll": None, "likelihood_gap": False,
+        "attribute_distance": False, "meaning_coverage": True, "rule_coverage": True, "train_copies": None,
+        "correct": True, "source_copies": False, "shortest": True, **{f"errors_{kind}": False for kind in KINDS},
+    }  # fmt: skip
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts; values that mean nothing in the family are left out."""
+        texts, task = checked_texts(evaluation), evaluation.task
+        if not isinstance(task, World):
+            return refusals(self.values, f"these metrics need the task world, not {task.name}", n=len(texts), signature="world")
+        signature = f"world:{task.size}|task:{task.version}|version:{self.version}|n:{len(texts)}"
+        if not texts:
+            return refusals(self.values, "no items", n=0, signature=signature)
+        if evaluation.family != "ucg":
+            return conditional_values(evaluation, task, texts, signature)
+        return self._unconditional(evaluation, task, texts, signature)
+
+    def _unconditional(
+        self, evaluation: Evaluation, task: World, texts: Sequence[str], signature: str
+    ) -> dict[str, Measurement]:
+        inside = [task.language.automaton.contains(text) for text in texts]
+        valid = [text for text, hit in zip(texts, inside, strict=True) if hit]
+        return {
+            "in_language": share(inside, signature),
+            "in_language_standardised": _standardised(task, texts, inside, signature),
+            "mean_length": _mean(evaluation, "mean_length", [len(text.split()) for text in texts], signature),
+            "true_nll": _true_nll(evaluation, task, valid, signature),
+            "likelihood_gap": likelihood_gap(evaluation, task, signature),
+            "attribute_distance": attribute_distance(evaluation, task, valid, signature),
+            **coverage(evaluation, task, valid, signature),
+            "train_copies": _train_copies(evaluation, task, texts, signature),
+            **_errors(task, texts, signature),
+        }
+
+
+def share(hits: Sequence[bool], signature: str, flags: tuple[str, ...] = ()) -> Measurement:
+    """A share with its Wilson interval."""
+    return measured(
+        float(np.mean(hits)), wilson(sum(hits), len(hits)), n=len(hits), signature=signature, flags=flags, items=np.array(hits)
+    )
+
+
+def _standardised(task: World, texts: Sequence[str], inside: Sequence[bool], signature: str) -> Measurement:
+    bins = LengthBins.of(task.language.automaton.length_law())
+    value, interval, empty = bins.standardised([len(text.split()) for text in texts], inside)
+    flags = (f"{empty} of {len(bins.weights)} length bins hold no text",) if empty else ()
+    return measured(value, interval, n=len(texts), signature=f"{signature}|length bins:{len(bins.weights)}", flags=flags)
+
+
+def _mean(evaluation: Evaluation, name: str, values: Sequence[float], signature: str, flags: tuple[str, ...] = ()) -> Measurement:
+    rows = np.stack([np.array(values, dtype=float), np.ones(len(values))], axis=1)
+    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    return measured(float(np.mean(values)), interval, n=len(values), signature=signature, flags=flags, items=rows[:, 0])
+
+
+def _true_nll(evaluation: Evaluation, task: World, valid: Sequence[str], signature: str) -> Measurement:
+    total = len(evaluation.texts)
+    if not valid:
+        return refusal(f"none of {total} texts is in the language", n=0, signature=signature)
+    automaton = task.language.automaton
+    flags = (f"in language: {len(valid)} of {total}", f"entropy of the language: {automaton.entropy():.3f}")
+    return _mean(evaluation, "true_nll", [-automaton.log_probability(text.split()) for text in valid], signature, flags)
+
+
+def _train_copies(evaluation: Evaluation, task: World, texts: Sequence[str], signature: str) -> Measurement:
+    train = {example.target for example in evaluation.train}
+    automaton = task.language.automaton
+    expected = sum(np.exp(automaton.log_probability(text.split())) for text in train)
+    return share([text in train for text in texts], signature, (f"exact draws: {expected:.4f}",))
+
+
+def _errors(task: World, texts: Sequence[str], signature: str) -> dict[str, Measurement]:
+    found = [errors(task.language.automaton, text) for text in texts]
+    return {f"errors_{kind}": share([counts[kind] > 0 for counts in found], signature) for kind in KINDS}

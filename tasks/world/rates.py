@@ -1,0 +1,52 @@
+"""Rates of a property by length, reweighted by the true length law."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.intervals import Interval
+from tasks.world.automaton import Floats
+
+BINS = 8
+Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class LengthBins:
+    """Ranges of lengths of about equal probability under the true law.
+
+    Attributes:
+        edges: first length of every bin but the first; shorter and longer texts belong to the outer bins.
+        weights: probability of each bin under the true law.
+    """
+
+    edges: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, law: Floats, *, bins: int = BINS) -> "LengthBins":
+        """Cut a length law [lengths] into at most `bins` bins."""
+        below = np.concatenate([[0.0], np.cumsum(law)])
+        cuts = {int(np.argmin(np.abs(below - share))) for share in np.arange(1, bins) / bins}
+        edges = sorted(cut for cut in cuts if 0 < below[cut] < 1 - 1e-9)
+        bounds = [0, *edges, len(law)]
+        weights = [float(law[low:high].sum()) for low, high in zip(bounds, bounds[1:], strict=False)]
+        return cls(tuple(edges), tuple(weights))
+
+    def standardised(self, lengths: Sequence[int], hits: Sequence[bool]) -> tuple[float, Interval, int]:
+        """Rate of hits reweighted by the true law, its 95 % interval, and how many bins hold no text.
+
+        A bin without texts counts as no hit, and its whole weight as unknown upwards. The variance within a bin is that of
+        Agresti and Coull 1998 (two hits and two misses added), so that a rate of 0 still has a width.
+        """
+        place = np.searchsorted(self.edges, lengths, side="right")
+        texts = np.bincount(place, minlength=len(self.weights))
+        found = np.bincount(place, weights=np.asarray(hits, dtype=float), minlength=len(self.weights))
+        weights = np.array(self.weights)
+        value = float(weights @ np.divide(found, texts, out=np.zeros_like(found), where=texts > 0))
+        smooth = (found + 2) / (texts + 4)
+        half = Z * math.sqrt(float(np.where(texts > 0, weights**2 * smooth * (1 - smooth) / (texts + 4), 0.0).sum()))
+        unknown = float(weights[texts == 0].sum())
+        return value, Interval(max(0.0, value - half), min(1.0, value + half + unknown)), int((texts == 0).sum())
