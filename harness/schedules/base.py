@@ -1,7 +1,8 @@
 """What every noise schedule is: the fraction of the signal that is kept at time t."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -13,8 +14,8 @@ from harness.design import Grain
 class Schedule(nn.Module, ABC):
     """Signal kept, alpha-bar, as a function of time; t = 0 is data and t = 1 is noise.
 
-    alpha-bar lies in [0, 1], does not increase with t, and is computed in float64. What it means is the kernel's affair:
-    the probability that a token is untouched, or the squared amplitude of an embedding.
+    alpha-bar lies in [0, 1], does not increase with t, and is computed in float64, whatever dtype a model is moved to. What
+    it means is the kernel's affair: the probability that a token is untouched, or the squared amplitude of an embedding.
 
     Attributes:
         grain: what alpha-bar depends on beside time: nothing ("sequence"), the position in the target ("position"), or the
@@ -45,6 +46,13 @@ class Schedule(nn.Module, ABC):
             time = t.detach().to(torch.float64).requires_grad_(True)
             (slope,) = torch.autograd.grad(self.alpha_bar(time, ids).sum(), time)
         return slope
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
 
     def observe(self, t: Float[Tensor, "B #L"], loss: Float[Tensor, "B L"]) -> None:
         """Hear of a training loss; adaptive schedules refit themselves from it, the others do nothing."""

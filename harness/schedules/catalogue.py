@@ -8,7 +8,7 @@ import torch
 from harness.design import Grain
 from harness.schedules.base import Schedule
 from harness.schedules.mutual_information import Mixing
-from harness.schedules.names import BETAS, CHANGES, LEVELS, NEEDS_KERNEL, build, defaults, known_names, maker
+from harness.schedules.names import CHANGES, NEEDS_KERNEL, TABLE_ONLY, build, defaults, known_names, maker
 
 EQUAL: dict[frozenset[str], str] = {
     frozenset({"linear-alpha-bar", "log-linear", "mutual-information"}): (
@@ -61,7 +61,7 @@ def example(name: str) -> Schedule:
 
 def example_text(name: str) -> str:
     """The shortest specification of a schedule."""
-    return name + ("(of=sqrt)" if name in CHANGES else "") + (f"@{STEPS}" if name in BETAS | LEVELS else "")
+    return name + ("(of=sqrt)" if name in CHANGES else "") + (f"@{STEPS}" if name in TABLE_ONLY else "")
 
 
 def _line(name: str) -> KnownSchedule:
@@ -73,7 +73,7 @@ def _line(name: str) -> KnownSchedule:
         equation=(inspect.getdoc(maker(name)) or "").splitlines()[0],
         parameters=(*((("of", "a schedule"),) if name in CHANGES else ()), *((n, f"{v:g}") for n, v in defaults(name).items())),
         grain=schedule.grain,
-        table_only=name in BETAS | LEVELS,
+        table_only=name in TABLE_ONLY,
         needs_kernel=name in NEEDS_KERNEL,
         start=start,
         end=end,

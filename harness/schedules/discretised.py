@@ -1,7 +1,5 @@
 """Discretised schedules: T values of alpha-bar, as the released chains have them."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -42,12 +40,6 @@ class Discretised(Schedule):
     def from_levels(cls, levels: Float[Tensor, "T_plus_1"]) -> "Discretised":
         """A table from alpha-bar at 0, 1/T, ..., 1."""
         return cls(drops(levels), start=float(levels[0]))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Discretised":
-        betas, levels = self.betas, self.levels
-        super()._apply(fn, recurse)
-        self.betas, self.levels = betas.to(self.betas.device), levels.to(self.levels.device)
-        return self
 
     @property
     def table(self) -> Betas:
@@ -115,8 +107,7 @@ def discretise(schedule: ClosedForm, steps: int, *, cap: float | None = None) ->
 
 def ratio_capped(schedule: ClosedForm, steps: int, *, cap: float | None = None) -> Betas:
     """beta_i = min(1 - f((i + 1) / T) / f(i / T), cap), i = 0..T-1, unchecked."""
-    if steps < 1:
-        raise ValueError(f"a table needs at least 1 step; got {steps}.")
+    at_least_one(steps)
     return drops(schedule.levels(steps), schedule.cap if cap is None else within("max_beta", cap, 1e-6, 1))
 
 
@@ -184,3 +175,13 @@ def piecewise_linear_beta(steps: int, *, start: float = 0.1, stop: float = 20.0,
 def linear_alpha_bar_fixed(steps: int, *, start: float = 0.99999, stop: float = 9e-6) -> Float[Tensor, "T_plus_1"]:
     """alpha-bar_i = linspace(start, stop, T), whatever T, after 1 at t = 0 (VQ-Diffusion, arXiv 2111.14822; Diffusion-NAT)."""
     return torch.cat([torch.ones(1, dtype=torch.float64), _line(start, stop, steps)])
+
+
+def at_least_one(steps: int) -> None:
+    """Nothing, for a positive number of steps.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if steps < 1:
+        raise ValueError(f"a table needs at least 1 step; got {steps}.")

@@ -23,6 +23,9 @@ from harness.schedules.closed_form import ClosedForm, within
 
 KNOTS = 1024
 ROUNDS = 80
+CLOSE = 1e-10
+"""A Newton step this small is the last: it squares the error."""
+COARSE = 128
 LOWEST, HIGHEST = 1e-12, 1e12
 Curve = Callable[[Float[Tensor, "M"]], Float[Tensor, "M"]]
 """Information in nats that is left after each exponent (running time of the process)."""
@@ -89,17 +92,29 @@ def kept_alpha(kernel: Informative, unigram: Float[Tensor, "V"], kept: Float[Ten
         unigram: law of x_0, float64.
         kept: shares in [0, 1].
     """
-    low, high, x = torch.zeros_like(kept), torch.ones_like(kept), kept.clone()
     goal = kept * entropy(unigram)
+    low, high, x = _bracket(kernel, unigram, goal)
     for _ in range(ROUNDS):
         value, slope = _with_slope(kernel, unigram, x)
         low, high = torch.where(value < goal, x, low), torch.where(value < goal, high, x)
         newton = x - (value - goal) / slope
-        inside = (newton > low) & (newton < high)
+        inside = (newton >= low) & (newton <= high)
         before, x = x, torch.where(inside, newton, (low + high) / 2)
-        if bool(((x - before).abs() <= 1e-15).all()):
+        if bool(((x - before).abs() <= CLOSE).all()):
             break
     return torch.where(kept <= 0, 0.0, torch.where(kept >= 1, 1.0, x))
+
+
+def _bracket(
+    kernel: Informative, unigram: Float[Tensor, "V"], goal: Float[Tensor, "M"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Float[Tensor, "M"]]:
+    """Neighbours of each root on a coarse grid, and a first guess between them."""
+    grid = torch.linspace(0, 1, COARSE + 1, dtype=torch.float64)
+    value = kernel.information(grid, unigram)
+    right = torch.searchsorted(value, goal).clamp(1, COARSE)
+    low, high = grid[right - 1], grid[right]
+    share = (goal - value[right - 1]) / (value[right] - value[right - 1])
+    return low, high, low + (high - low) * share.clamp(0.05, 0.95)
 
 
 def _with_slope(
@@ -112,17 +127,22 @@ def _with_slope(
     return value.detach(), slope
 
 
+def exact_levels(steps: int, kernel: Informative, unigram: Float[Tensor, "V"] | Int[Tensor, "V"]) -> Float[Tensor, "T_plus_1"]:
+    """Each alpha with I(x_t; x_0) / H(x_0) = 1 - i / T, i = 0..T, solved exactly."""
+    return kept_alpha(kernel, unigram_law(unigram), 1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
+
+
 class MutualInformation(ClosedForm):
-    """alpha with I(x_t; x_0) / H(x_0) = 1 - t, solved exactly; between 1,025 roots a cubic in sqrt(1 - t) (error < 1e-6)."""
+    """alpha with I(x_t; x_0) / H(x_0) = 1 - t, solved exactly; between 1,025 roots a cubic in sqrt(1 - t) (error < 1e-5)."""
 
     values: Tensor
     slopes: Tensor
 
     def __init__(self, kernel: Informative, unigram: Float[Tensor, "V"] | Int[Tensor, "V"]) -> None:
         super().__init__()
-        self.kernel, self.law = kernel, unigram_law(unigram)
+        self.solved_for = kernel, unigram_law(unigram)
         root = torch.linspace(0, 1, KNOTS + 1, dtype=torch.float64)
-        values = kept_alpha(kernel, self.law, root**2)
+        values = kept_alpha(*self.solved_for, root**2)
         slopes = PchipInterpolator(root.numpy(), values.numpy()).derivative()(root.numpy())
         self.register_buffer("values", values)
         self.register_buffer("slopes", torch.from_numpy(slopes / KNOTS))
@@ -137,7 +157,7 @@ class MutualInformation(ClosedForm):
 
     def levels(self, steps: int) -> Float[Tensor, "T_plus_1"]:
         """Exact roots at i / T: no interpolation."""
-        return kept_alpha(self.kernel, self.law, 1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
+        return exact_levels(steps, *self.solved_for)
 
     def _at(self, root: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         place = (root * KNOTS).detach().floor().clamp(max=KNOTS - 1).long()

@@ -59,8 +59,10 @@ BETAS: dict[str, Callable[..., Float[Tensor, "T"]]] = {
 }
 LEVELS: dict[str, Callable[..., Float[Tensor, "T_plus_1"]]] = {
     "linear-alpha-bar-fixed": discretised.linear_alpha_bar_fixed,
+    "mutual-information": mutual_information.exact_levels,
     "mutual-information-interpolated": mutual_information.interpolated_levels,
 }
+TABLE_ONLY = (BETAS.keys() | LEVELS.keys()) - CURVES.keys()
 NEEDS_KERNEL = frozenset({"mutual-information", "mutual-information-interpolated"})
 AMBIGUOUS = {
     "linear": "beta, alpha-bar and total noise can all be linear in time",
@@ -114,12 +116,12 @@ def _number(value: float | int) -> str:
 
 def known_names() -> list[str]:
     """Every schedule by name, sorted."""
-    return sorted([*CURVES, *CHANGES, *BETAS, *LEVELS])
+    return sorted({*CURVES, *CHANGES, *BETAS, *LEVELS})
 
 
 def maker(name: str) -> Callable[..., Any]:
     """The class or function behind a name."""
-    makers: dict[str, Callable[..., Any]] = {**CURVES, **CHANGES, **BETAS, **LEVELS}
+    makers: dict[str, Callable[..., Any]] = {**LEVELS, **BETAS, **CHANGES, **CURVES}
     return makers[name]
 
 
@@ -178,7 +180,11 @@ def _parameters(
     name: str, steps: int | None, given: Mapping[str, Any], text: str
 ) -> tuple[tuple[str, float | int | SchedulePlan], ...]:
     usual = defaults(name)
-    allowed = [*(["of"] if name in CHANGES else []), *usual, *(["max_beta"] if steps and name in CURVES | CHANGES else [])]
+    allowed = [
+        *(["of"] if name in CHANGES else []),
+        *usual,
+        *(["max_beta"] if steps and name in (CURVES | CHANGES).keys() - LEVELS.keys() else []),
+    ]
     for wrong in set(given) - set(allowed):
         raise UnknownName(f"parameter of schedule {name!r}", wrong, allowed)
     if name in CHANGES and "of" not in given:
@@ -202,7 +208,7 @@ def _as_number(parameter: str, value: Any, wanted: type[int] | type[float], text
 
 @lru_cache(maxsize=1024)
 def _checked(plan: SchedulePlan) -> SchedulePlan:
-    if plan.name in BETAS | LEVELS and plan.steps is None:
+    if plan.name in TABLE_ONLY and plan.steps is None:
         raise GridError(f"schedule {plan.name!r} is defined as a table only; write {plan.name}@T, such as {plan.name}@1000.")
     mask = Mixing(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
     try:
@@ -259,7 +265,8 @@ def _make(plan: SchedulePlan, kernel: Informative | None, unigram: Tensor | None
         betas = BETAS[plan.name](plan.steps, **given)
         discretised.refuse(betas, discretised.outside(betas))
         return Discretised(betas)
-    if plan.name in LEVELS:
+    if plan.name in LEVELS and plan.steps is not None:
+        discretised.at_least_one(plan.steps)
         solved = {"kernel": kernel, "unigram": unigram} if plan.name in NEEDS_KERNEL else {}
         return Discretised.from_levels(LEVELS[plan.name](plan.steps, **solved, **given))
     if plan.name in CHANGES:
