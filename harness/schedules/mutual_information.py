@@ -92,7 +92,8 @@ def kept_alpha(kernel: Informative, unigram: Float[Tensor, "V"], kept: Float[Ten
         unigram: law of x_0, float64.
         kept: shares in [0, 1].
     """
-    goal = kept * entropy(unigram)
+    inner = (kept > 0) & (kept < 1)
+    goal = torch.where(inner, kept, 0.5) * entropy(unigram)
     low, high, x = _bracket(kernel, unigram, goal)
     for _ in range(ROUNDS):
         value, slope = _with_slope(kernel, unigram, x)
@@ -102,7 +103,7 @@ def kept_alpha(kernel: Informative, unigram: Float[Tensor, "V"], kept: Float[Ten
         before, x = x, torch.where(inside, newton, (low + high) / 2)
         if bool(((x - before).abs() <= CLOSE).all()):
             break
-    return torch.where(kept <= 0, 0.0, torch.where(kept >= 1, 1.0, x))
+    return torch.where(inner, x, kept.clamp(0, 1))
 
 
 def _bracket(

@@ -111,4 +111,4 @@ def test_a_vocabulary_of_8192_is_solved_in_seconds() -> None:
     table = build("mutual-information@200", kernel=kernel, unigram=counts).table
     assert time.perf_counter() - start < 20
     kept = kernel.information(table[::50], unigram_law(counts)) / entropy(unigram_law(counts))
-    assert torch.allclose(kept, 1 - torch.arange(1, 201, 50) / 200, atol=1e-6)
+    assert torch.allclose(kept, 1 - torch.arange(1, 201, 50).double() / 200, atol=1e-6)
