@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.leaderboard import Cell, cell_of, columns_of
 from harness.report.escape import code_cell, markdown_cell
-from harness.report.sections import Section, sections
+from harness.report.sections import LATENCIES, Section, sections
 from harness.tracking.rows import Row, Value
 
 UNRANKED = {
@@ -25,18 +25,23 @@ def number(value: float | None, digits: int = 4) -> str:
     """A number with so many significant digits; empty where there is none."""
     if value is None or not math.isfinite(value):
         return ""
-    if value == 0 or abs(value) >= 10**digits:
+    if value == round(value) or abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}" if abs(value) >= 1e-4 else f"{value:.1e}"
+    return f"{value:.{digits - 1 - _magnitude(value)}f}" if abs(value) >= 1e-4 else f"{value:.1e}"
 
 
 def interval(value: Value) -> str:
-    """A value with its 95 % interval: `71.20 [69.10, 73.30]`."""
-    if value.value is None:
+    """A value with its 95 % interval, as precise as the interval's width allows: `71.2 [69.1, 73.3]`."""
+    if value.value is None or not math.isfinite(value.value):
         return ""
-    if value.low is None or value.high is None:
+    if value.low is None or value.high is None or not 0 < value.high - value.low < math.inf:
         return number(value.value)
-    return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
+    decimals = min(6, max(0, 1 - _magnitude((value.high - value.low) / 2)))
+    return f"{value.value:,.{decimals}f} [{value.low:,.{decimals}f}, {value.high:,.{decimals}f}]"
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value)) + 1e-9)
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -102,14 +107,15 @@ def summary(section: Section) -> str:
 
 def _table(section: Section, notes: list[str]) -> tuple[list[str], list[list[str]]]:
     identity = [name for name in _IDENTITY if name in _ALWAYS or len({getattr(row, name) for row in section.rows}) > 1]
-    latencies = sorted({name for row in section.rows for name, value in row.latency.items() if value.value is not None})
+    timed = {name for row in section.rows for name, value in row.latency.items() if value.value is not None}
+    latencies = [name for name in LATENCIES if name in timed]
     shown = [*(("metrics", name) for name in section.headlines), *(("latency", name) for name in latencies)]
     header = [*identity, *(name for _, name in shown), "parameters"]
     body = [
         [
             *("" if getattr(row, name) is None else code_cell(str(getattr(row, name))) for name in identity),
             *(_measured(getattr(row, part).get(name), notes) for part, name in shown),
-            number(row.cost.get("parameters"), 9),
+            number(row.cost.get("parameters")),
         ]
         for row in section.rows
     ]

@@ -9,13 +9,11 @@ from harness.tracking.rows import Row
 
 # What is looked at first; a section is sorted by the first of these that it has.
 HEADLINES: Mapping[str, tuple[str, ...]] = {
-    "ucg": (
-        "in_language_standardised", "judge_ppl", "mauve", "in_language", "own_bits_per_byte", "distinct_2", "self_bleu",
-        "mean_words",
-    ),
+    "ucg": ("in_language_standardised", "judge_ppl", "mauve", "in_language", "mean_words", "own_bits_per_byte", "distinct_2"),
     "a2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
     "t2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
 }  # fmt: skip
+LATENCIES = ("latency_ms_p50", "ratio_to_ar", "batched_ratio_to_ar")
 _GUESSES = 8
 
 

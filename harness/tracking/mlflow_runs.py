@@ -16,6 +16,7 @@ from harness.report.sections import Section
 from harness.tracking.rows import Row, Value
 
 MOST_PARAMETERS = 15
+LOW, HIGH = "low/", "high/"
 _IDENTITY = ("model", "task", "family", "schedule", "steps", "seed", "decode")
 _SETTINGS = (
     "profile", "budget.tokens", "budget.parameters", "native_schedule", "design.kind", "design.space", "design.kernel",
@@ -95,14 +96,14 @@ def metric_name(name: str) -> str:
 
 
 def metrics_of(row: Row) -> dict[str, float]:
-    """Every finite number of a row under MLflow's names: metrics, `latency/...`, `cost/...`; intervals as `.low`, `.high`.
+    """Every finite number of a row under MLflow's names: metrics, `latency/...`, `cost/...`; intervals as `low/...`, `high/...`.
 
     Raises:
         PublishError: two names become one.
     """
     values = list(row.metrics.items())
     values += [(f"latency/{name}", value) for name, value in row.latency.items()]
-    amounts = [(f"{name}{end}", amount) for name, value in values for end, amount in _ends(value)]
+    amounts = [(f"{end}{name}", amount) for name, value in values for end, amount in _ends(value)]
     amounts += [(f"cost/{name}", amount) for name, amount in row.cost.items()]
     found: dict[str, float] = {}
     for name, amount in amounts:
@@ -116,7 +117,7 @@ def metrics_of(row: Row) -> dict[str, float]:
 
 
 def _ends(value: Value) -> Iterable[tuple[str, float | None]]:
-    return ("", value.value), (".low", value.low), (".high", value.high)
+    return ("", value.value), (LOW, value.low), (HIGH, value.high)
 
 
 def _milliseconds(moment: Any) -> int | None:

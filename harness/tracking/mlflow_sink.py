@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import PublishError
 from harness.report.sections import Section, sections
-from harness.tracking.mlflow_runs import RunContent, description, metric_name, metrics_of, run_content
+from harness.tracking.mlflow_runs import HIGH, LOW, RunContent, description, metric_name, metrics_of, run_content
 from harness.tracking.rows import Row
 from harness.tracking.saved_views import MOST_VIEWS, SINCE, VIEW_TAG, runs_path, saved_view, view_id, view_path
 
@@ -207,8 +207,8 @@ def _view(section: Section) -> str:
     if section.headline is None:
         return saved_view(section, columns, sort=None, ascending=True)
     recorded = {name for row in section.rows for name in metrics_of(row)}
-    bounds = [f"{columns[0]}{end}" for end in (".low", ".high") if f"{columns[0]}{end}" in recorded]
-    rest = sorted(name for name in recorded if name.startswith(("latency/", "cost/")) and not name.endswith((".low", ".high")))
+    bounds = [f"{end}{columns[0]}" for end in (LOW, HIGH) if f"{end}{columns[0]}" in recorded]
+    rest = sorted(name for name in recorded if name.startswith(("latency/", "cost/")))
     ascending = known[section.headline].higher_is_better is False
     return saved_view(section, [columns[0], *bounds, *columns[1:], *rest], sort=columns[0], ascending=ascending)
 

@@ -16,9 +16,11 @@ SINCE = (3, 15)
 MOST_VIEWS = 40
 _MOST_CHARACTERS = 20_000
 _PARAMETERS = ("model", "schedule", "steps", "seed")
-_COLUMN_PREFIX = {"params": "$$$param$$$", "metrics": "$$$metric$$$"}
+_RUN_NAME = "attributes.`Run Name`"
+_LAST = ("runDateAndNestInfo", "duration")
 _WIDTHS = {"model": 220, "schedule": 170, "steps": 80, "seed": 70}
-_METRIC_WIDTH = 130
+_RUN_NAME_WIDTH = 120
+_NARROWEST, _WIDEST, _CHARACTER, _MARGIN = 90, 210, 6, 45
 
 
 def view_id(section: Section) -> str:
@@ -35,24 +37,29 @@ def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, as
         sort: metric by which the view is sorted; `None` leaves MLflow's order.
         ascending: whether small values come first.
     """
-    columns = [("params", name) for name in _PARAMETERS] + [("metrics", name) for name in metrics]
+    widths = {f"params.`{name}`": _WIDTHS[name] for name in _PARAMETERS}
+    widths |= {f"metrics.`{name}`": _width(name) for name in metrics}
     state = {
         "searchFilter": f"params.task = '{_quoted(section.task)}' and params.family = '{section.family}'",
         "orderByKey": f"metrics.`{sort}`" if sort else "attributes.start_time",
         "orderByAsc": ascending if sort else False,
         "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"{kind}.`{name}`" for kind, name in columns],
-        "columnOrder": [f"{_COLUMN_PREFIX[kind]}-{name}" for kind, name in columns],
-        "columnWidths": {f"{_COLUMN_PREFIX[kind]}-{name}": _WIDTHS.get(name, _METRIC_WIDTH) for kind, name in columns},
+        "selectedColumns": list(widths),
+        "columnOrder": [_RUN_NAME, *widths, *_LAST],
+        "columnWidths": {_RUN_NAME: _RUN_NAME_WIDTH, **widths},
         "runsHiddenMode": "FIRST_20_RUNS",
     }  # fmt: skip
     envelope = {"name": section.title, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
     text = json.dumps(envelope)
-    return (
-        text
-        if len(text) <= _MOST_CHARACTERS
-        else saved_view(section, metrics[: len(metrics) // 2], sort=sort, ascending=ascending)
-    )
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    return saved_view(section, metrics[: len(metrics) // 2], sort=sort, ascending=ascending)
+
+
+def _width(name: str) -> int:
+    """Pixels of a metric's column; the ends of an interval say what they are in their first letters."""
+    bound = name.startswith(("low/", "high/"))
+    return _NARROWEST if bound else min(_WIDEST, max(_NARROWEST, _CHARACTER * len(name) + _MARGIN))
 
 
 def _quoted(text: str) -> str:
