@@ -187,7 +187,7 @@ def ui(
     with serving(folder, port=port or free_port()) as address:
         for title, path in views.items():
             _say(f"{title}: {address}{path}")
-        _say("Ctrl-C ends it.")
+        _say("Open one of these in a browser; Ctrl-C ends the server.")
         _wait_for_interrupt()
 
 
@@ -304,6 +304,7 @@ def _name(grid: str | None) -> str | None:
 def _wait_for_interrupt() -> None:
     import signal
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         signal.pause()
     except KeyboardInterrupt:

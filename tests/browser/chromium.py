@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 # Chromium reads commands from descriptor 3 and answers on descriptor 4.
-_LAUNCH = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
-)
+_LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 
 
 def find() -> str | None:
@@ -101,7 +99,9 @@ class Chromium:
             if value := self.evaluate(expression):
                 return value
             time.sleep(0.3)
-        raise TimeoutError(f"{expression!r} did not become true within {seconds} s; the page says: {self.evaluate('document.body.innerText')!r}")
+        raise TimeoutError(
+            f"{expression!r} did not become true within {seconds} s; the page says: {self.evaluate('document.body.innerText')!r}"
+        )
 
     def screenshot(self, path: Path) -> None:
         """A PNG of the window."""

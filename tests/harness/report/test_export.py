@@ -1,0 +1,87 @@
+import csv
+import io
+import json
+import math
+
+import pytest
+from example_rows import HOSTILE, row, rows, value
+
+from harness.report.escape import markdown_cell, terminal, visible
+from harness.report.export import as_csv, as_json, as_markdown, interval, number
+from harness.report.sections import sections
+from harness.tracking.rows import Row
+
+
+def test_sections_hold_one_task_and_family_with_its_own_metrics_best_first():
+    t2t, ucg = sections(rows())
+    assert (t2t.family, ucg.family) == ("t2t", "ucg")
+    assert ucg.headline == "in_language_standardised"
+    assert [row.model for row in ucg.rows] == ["gpt", "d3pm[kernel=absorbing]", "d3pm[kernel=uniform]", "unigram"]
+    assert "chrf" not in ucg.metrics
+    assert "mauve" not in ucg.metrics, "nobody has a number for it"
+    assert (len(ucg.failed), len(ucg.skipped), len(t2t.pending)) == (1, 1, 1)
+    assert ucg.unranked == ("smoke",)
+
+
+def test_a_metric_of_a_stranger_is_shown_where_no_headline_is_known():
+    (section,) = sections([row(1, "m", "ucg", metrics={"sparkle": value(3.0)})])
+    assert section.headlines == ("sparkle",)
+
+
+def test_markdown_shows_intervals_flags_profile_and_what_failed():
+    text = as_markdown(rows())
+    assert "0.900 [0.870, 0.930]" in text
+    assert "its budget proves nothing; not ranked" in text
+    assert "(1) shared machine" in text
+    assert "own_bits_per_byte: signatures differ" in text
+    assert "- skipped: gpt, sqrt, seed 0: gpt has no schedule" in text
+    assert "4 done, 1 failed, 1 skipped cells" in text
+
+
+def test_every_line_of_a_markdown_table_has_the_same_cells():
+    for block in as_markdown(rows()).split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+
+
+def test_a_sort_column_that_one_section_lacks_is_no_error():
+    assert as_markdown(rows(), sort="bleu").index("diffuseq") < as_markdown(rows(), sort="bleu").index("copy-source")
+
+
+def test_hostile_text_takes_no_effect():
+    assert "<script>" not in as_markdown(rows())
+    assert markdown_cell("a|b\n<b> *c* [d](e) in_language") == "a\\|b<br>&lt;b&gt; \\*c\\* \\[d\\](e) in_language"
+    assert visible("\x1b[31mred\u202e") == "\\x1b[31mred\\x202e"
+    assert terminal("[red]x[/red]") == "\\[red]x\\[/red]"
+
+
+def test_csv_leaves_absent_values_empty_and_keeps_hostile_text_whole():
+    lines = list(csv.DictReader(io.StringIO(as_csv(rows()))))
+    assert len(lines) == 9
+    assert lines[0]["mauve"] == ""
+    assert lines[0]["judge_ppl"] == "109.0"
+    assert lines[4]["reason"] == HOSTILE
+
+
+def test_json_has_no_nan_and_is_read_back():
+    odd = row(1, "m", "ucg", metrics={"a": value(math.nan), "b": value(math.inf)}, cost={"x": math.nan})
+    data = json.loads(as_json([odd, *rows()]), parse_constant=lambda name: pytest.fail(name))
+    assert data[0]["metrics"]["a"]["value"] is None
+    assert [Row.from_json(item) for item in data[1:]] == rows()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [(None, ""), (math.nan, ""), (0.0, "0"), (81920.0, "81,920"), (0.12345, "0.1235"), (1.3e-7, "1.3e-07")]
+)
+def test_numbers_have_four_significant_digits(given, shown):
+    assert number(given) == shown
+
+
+def test_an_interval_decides_the_digits():
+    assert interval(value(45.4567, 1.5)) == "45.5 [44.0, 47.0]"
+    assert interval(value(1234.5, 300.0)) == "1,234 [934, 1,534]"
+    assert interval(value(None)) == ""
+
+
+def test_no_rows_say_what_to_do():
+    assert "harness run" in as_markdown([])
