@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.design import Design, Family
@@ -36,9 +37,15 @@ class Cell:
     @property
     def name(self) -> str:
         """One line that tells the cell from the others of its grid."""
-        schedule = f" {self.schedule}" if self.schedule else ""
+        schedule = f" {written(self.schedule)}" if self.schedule else ""
         steps = f" {self.steps} steps" if self.steps else ""
         return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decode.title} seed {self.seed}"
+
+
+@cache
+def written(schedule: "SchedulePlan") -> str:
+    """A schedule as rows name it."""
+    return schedule.specification
 
 
 def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:

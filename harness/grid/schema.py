@@ -1,5 +1,6 @@
 """What a grid file may say: every key, its type and its default, in one place."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -46,7 +47,7 @@ class ModelEntry(OpenSection):
     name: str
     label: str = ""
 
-    @property
+    @cached_property
     def title(self) -> str:
         """How rows name it."""
         return self.label or bracketed(self.name.rpartition(":")[2], self.options)
@@ -67,7 +68,7 @@ class TaskEntry(OpenSection):
             return {"name": name, "families": [family]} if name and not file else {"name": value}
         return value
 
-    @property
+    @cached_property
     def title(self) -> str:
         """How rows name it."""
         return bracketed(self.name.rpartition(":")[2], self.options)
@@ -114,7 +115,7 @@ class DecodeEntry(Section):
             raise ValueError("candidates above 1 and select: mbr belong together")
         return self
 
-    @property
+    @cached_property
     def title(self) -> str:
         """How rows name it: the given name, or one made of what differs from plain sampling."""
         parts = [f"beam{self.beams}" if self.method == "beam" else self.method]
@@ -163,6 +164,9 @@ class Limits(Section):
     retries: Annotated[int, Field(ge=0)] = 2
 
 
+_RESOURCES, _LIMITS = Resources(), Limits()
+
+
 def _budgets(value: object) -> object:
     return {"default": value} if isinstance(value, dict) and ("tokens" in value or "parameters" in value) else value
 
@@ -205,8 +209,8 @@ class Grid(Section):
 
     def resources_of(self, kind: str) -> Resources:
         """What a stage of this kind takes."""
-        return self.resources.get(kind) or Resources()  # type: ignore[call-overload]
+        return self.resources.get(kind) or _RESOURCES  # type: ignore[call-overload]
 
     def limits_of(self, kind: str) -> Limits:
         """How long a stage of this kind may take."""
-        return self.limits.get(kind) or Limits()  # type: ignore[call-overload]
+        return self.limits.get(kind) or _LIMITS  # type: ignore[call-overload]

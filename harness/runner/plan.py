@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from harness.contracts import Task
 from harness.grid.catalogue import Catalogue
-from harness.grid.expansion import Cell, expand
-from harness.grid.schema import Grid, LatencyEntry, ModelEntry, TaskEntry
+from harness.grid.expansion import Cell, expand, written
+from harness.grid.schema import DecodeEntry, Grid, LatencyEntry, ModelEntry, TaskEntry
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import Estimate, estimate
 from harness.runner.hardware import fingerprint
-from harness.runner.stage import Source, Stage, digest_of
+from harness.runner.stage import Source, Stage, canonical, digest_of
+from harness.schedules.names import SchedulePlan
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
@@ -40,7 +41,7 @@ class PlannedCell:
         cell = self.cell
         return {
             "digest": self.digest, "grid": grid, "model": cell.model.title, "task": cell.task.title, "family": cell.family,
-            "schedule": str(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
+            "schedule": written(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
             "decode": cell.decode.title,
         }  # fmt: skip
 
@@ -129,6 +130,8 @@ class _Planner:
         gpus = grid.resources_of("time").gpus
         self.hardware = (hardware or fingerprint(gpus)) if self.batches else ""
         self.stages: dict[str, Stage] = {}
+        self.budgets = {label: grid.budget_of(label).model_dump() for label in self._labels()}
+        self.badges = ["unmatched: compute"] if len(set(map(canonical, self.budgets.values()))) > 1 else []
         self._sources: dict[tuple[Group, str], Source] = {}
         self._designs: dict[str, dict[str, Any]] = {}
         self._tokenized: dict[tuple[str, str, str], Stage] = {}
@@ -149,24 +152,28 @@ class _Planner:
 
     def digest(self, cell: Cell) -> str:
         """Key of a cell: everything that tells it from others, whatever grid it stands in."""
-        schedule = cell.schedule.key if cell.schedule else None
-        decode = cell.decode.model_dump(exclude={"name"})
-        model = self.source("models", cell.model.name).target.origin, cell.model.name, cell.model.options, cell.design.version
-        task = cell.task.name, cell.task.options, cell.family
-        budget = self.grid.budget_of(cell.model.title).model_dump()
+        schedule = _key_of(cell.schedule) if cell.schedule else None
+        decode = _decoding(cell.decode)
+        model = (
+            self.source("models", cell.model.name).target.origin,
+            bare(cell.model.name),
+            cell.model.options,
+            cell.design.version,
+        )
+        task = bare(cell.task.name), cell.task.options, cell.family
+        budget = self.budgets[cell.model.title]
         return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile)[:32]
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The decode card of a cell."""
         if cell.model.title not in self._designs:
             self._designs[cell.model.title] = asdict(cell.design)
-        budgets = {(entry.tokens, entry.parameters) for entry in map(self.grid.budget_of, self._labels())}
         return {
             "design": self._designs[cell.model.title], "model_options": cell.model.options, "task_options": cell.task.options,
             "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
-            "budget": self.grid.budget_of(cell.model.title).model_dump(), "decode": cell.decode.model_dump(exclude={"name"}),
-            "native_schedule": cell.schedule is None or str(cell.schedule) == cell.design.schedule,
-            "badges": ["unmatched: compute"] if len(budgets) > 1 else [],
+            "budget": self.budgets[cell.model.title], "decode": _decoding(cell.decode),
+            "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
+            "badges": self.badges,
         }  # fmt: skip
 
     def _labels(self) -> list[str]:
@@ -188,7 +195,7 @@ class _Planner:
         if "judge" in needs:
             roles["judge"] = self._judge(cell)
         for name in metrics:
-            roles[f"score/{name}"] = self._score(cell, name, roles)
+            roles[f"score/{bare(name)}"] = self._score(cell, name, roles)
         for batch in self.batches if cell.design.kind != "floor" else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))
@@ -198,7 +205,7 @@ class _Planner:
         if identity not in self._tokenized:
             source = self.source("tasks", task.name)
             spec = {
-                "task": task.name, "origin": source.target.origin, "options": task.options, "family": family,
+                "task": bare(task.name), "origin": source.target.origin, "options": task.options, "family": family,
                 "fingerprint": self.catalogue.fingerprint(task, family),
             }  # fmt: skip
             self._tokenized[identity] = self.stage("tokenize", spec, {}, {"task": source})
@@ -208,13 +215,13 @@ class _Planner:
         self, entry: ModelEntry, version: int, schedule: Any, budget: Mapping[str, Any], seed: int, fold: str
     ) -> dict[str, Any]:
         return {
-            "model": entry.name, "origin": self.source("models", entry.name).target.origin, "version": version,
+            "model": bare(entry.name), "origin": self.source("models", entry.name).target.origin, "version": version,
             "options": entry.options, "schedule": schedule, "budget": budget, "seed": seed, "fold": fold,
         }  # fmt: skip
 
     def _fit(self, cell: Cell) -> Stage:
-        budget = self.grid.budget_of(cell.model.title).model_dump()
-        schedule = cell.schedule.key if cell.schedule else None
+        budget = self.budgets[cell.model.title]
+        schedule = _key_of(cell.schedule) if cell.schedule else None
         spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
         return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, cell.family).key}, self._sources_of(cell))
 
@@ -230,8 +237,7 @@ class _Planner:
         return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
-        sampling = asdict(cell.decode.sampling(cell.steps))
-        del sampling["micro_batch"]
+        sampling = _sampling(cell.decode, cell.steps)
         spec = {**self._items(cell), "seed": cell.seed, "candidates": cell.decode.candidates, "sampling": sampling}
         return self.stage("generate", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
@@ -263,7 +269,7 @@ class _Planner:
     def _score(self, cell: Cell, name: str, roles: Mapping[str, Stage]) -> Stage:
         metric, source = self.catalogue.metric(name), self.source("metrics", name)
         spec = {
-            **self._items(cell), "metric": name, "origin": source.target.origin, "version": metric.version,
+            **self._items(cell), "metric": bare(name), "origin": source.target.origin, "version": metric.version,
             "profile": self.grid.profile, "seed": cell.seed,
         }  # fmt: skip
         needed = [need for need in metric.needs if need in roles]
@@ -275,8 +281,8 @@ class _Planner:
         decode, resources = self.grid.decode[0], self.grid.resources_of("time")
         baseline = self._baseline(cell)
         spec = {
-            "sampling": asdict(cell.decode.sampling(cell.steps)), "candidates": cell.decode.candidates, "seed": cell.seed,
-            "baseline": baseline.model.title if baseline else None, "baseline_sampling": asdict(decode.sampling(None)),
+            "sampling": _sampling(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
+            "baseline": baseline.model.title if baseline else None, "baseline_sampling": _sampling(decode, None),
             "label": cell.model.title, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware,
         }  # fmt: skip
@@ -306,6 +312,28 @@ def batches(grid: Grid, chosen: Profile) -> tuple[int, ...]:
         return ()
     entry = grid.latency or LatencyEntry()
     return tuple(batch for batch in entry.batches if batch > 1)
+
+
+@cache
+def _sampling(decode: DecodeEntry, steps: int | None) -> dict[str, Any]:
+    settings = asdict(decode.sampling(steps))
+    del settings["micro_batch"]
+    return settings
+
+
+@cache
+def _decoding(decode: DecodeEntry) -> dict[str, Any]:
+    return decode.model_dump(exclude={"name"})
+
+
+@cache
+def _key_of(schedule: SchedulePlan) -> str:
+    return schedule.key
+
+
+def bare(name: str) -> str:
+    """A plug-in's name without the folder of its file: where a file lies changes no result, and its content is in the origin."""
+    return name.rpartition("/")[2]
 
 
 def _keys(roles: Mapping[str, Stage], *names: str) -> dict[str, str]:

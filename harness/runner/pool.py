@@ -1,5 +1,6 @@
 """Where stages run without Ray: one worker process that may be killed, or this very process for debugging."""
 
+import math
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
-from typing import IO, Protocol, Self
+from typing import IO, Literal, Protocol, runtime_checkable
 
 from harness.errors import GridError
 from harness.runner.hardware import available_cpus, check_machine, machine_memory
@@ -17,6 +18,7 @@ from harness.runner.stage import Stage
 from harness.runner.worker import Job, Outcome, perform
 
 STARTUP_SECONDS = 120.0
+_SHORT_SECONDS, _LEARNING, _QUEUE = 0.05, 0.2, 32
 _BOOT = """
 import sys
 sys.path[:] = {path!r}
@@ -25,6 +27,7 @@ serve({descriptor})
 """
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Takes jobs and gives outcomes; every deadline is the pool's own."""
 
@@ -77,7 +80,7 @@ class InProcessPool:
     def close(self) -> None:
         """Nothing runs."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "InProcessPool":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -85,12 +88,16 @@ class InProcessPool:
 
 
 class SerialPool:
-    """One worker process, kept warm between jobs, killed and replaced at a deadline or when it dies."""
+    """One worker process, kept warm between jobs, killed and replaced at a deadline or when it dies.
+
+    While stages are short a few wait at the worker's door, so that it never waits for the driver or for the disk.
+    """
 
     def __init__(self) -> None:
         self._worker: _Worker | None = None
-        self._job: Job | None = None
-        self._since = 0.0
+        self._jobs: dict[str, Job] = {}
+        self._current: tuple[str, float] | None = None
+        self._usual_seconds = 1.0
 
     def check(self, stages: Iterable[Stage]) -> None:
         """See `Pool`."""
@@ -101,43 +108,81 @@ class SerialPool:
 
     def offer(self, job: Job) -> bool:
         """See `Pool`."""
-        if self._job is not None:
+        if self._jobs and not self._may_queue(job):
             return False
+        self._jobs[job.stage.key] = job
+        self._started().send(job)
+        return True
+
+    def _may_queue(self, job: Job) -> bool:
+        alone = job.stage.exclusive or any(waiting.stage.exclusive for waiting in self._jobs.values())
+        return not alone and self._usual_seconds < _SHORT_SECONDS and len(self._jobs) < _QUEUE
+
+    def _started(self) -> "_Worker":
         if self._worker is None:
             self._worker = _Worker()
-        self._job, self._since = job, time.monotonic()
-        self._worker.send(job)
-        return True
+        return self._worker
 
     def collect(self, timeout: float) -> list[Outcome]:
         """See `Pool`."""
-        if self._job is None or self._worker is None:
+        if not self._jobs:
             return []
-        left = self._since + self._job.stage.limits.seconds - time.monotonic()
-        if not self._worker.poll(max(0.0, min(timeout, left))):
-            return [self._abandoned("late")] if timeout >= left else []
-        outcome = self._worker.receive()
-        if outcome is None:
-            return [self._abandoned("lost")]
-        self._job = None
-        return [outcome]
+        until, outcomes = time.monotonic() + timeout, list[Outcome]()
+        while not outcomes and self._started().poll(self._patience(until)):
+            outcomes = self._heard()
+        if not outcomes and self._late():
+            return self._replace("late")
+        return outcomes
 
-    def _abandoned(self, status: str) -> Outcome:
-        assert self._job is not None
-        assert self._worker is not None
-        last_words = self._worker.kill()
-        self._worker, job, self._job = None, self._job, None
-        seconds = time.monotonic() - self._since
+    def _patience(self, until: float) -> float:
+        return max(0.0, min(until, self._deadline()) - time.monotonic())
+
+    def _deadline(self) -> float:
+        if self._current is None or self._current[0] not in self._jobs:
+            return math.inf
+        key, since = self._current
+        return since + self._jobs[key].stage.limits.seconds
+
+    def _late(self) -> bool:
+        return time.monotonic() >= self._deadline()
+
+    def _heard(self) -> list[Outcome]:
+        """Everything that the worker has said by now."""
+        worker = self._started()
+        outcomes: list[Outcome] = []
+        while worker.poll(0):
+            message = worker.receive()
+            if message is None:
+                return [*outcomes, *self._replace("lost")]
+            if isinstance(message, Outcome):
+                del self._jobs[message.key]
+                self._usual_seconds += _LEARNING * (message.seconds - self._usual_seconds)
+                outcomes.append(message)
+            else:
+                self._current = str(message), time.monotonic()
+        return outcomes
+
+    def _replace(self, status: Literal["late", "lost"]) -> list[Outcome]:
+        """Give up the job that was running and hand the others to a new worker; what is committed is not done again."""
+        key, since = self._current or ("", 0.0)
+        last_words = self._started().kill()
+        self._worker = self._current = None
+        job = self._jobs.pop(key, None)
+        self._usual_seconds = 1.0
+        for waiting in self._jobs.values():
+            self._started().send(waiting)
+        if job is None:
+            return []
         message = late_message(job.stage) if status == "late" else f"the worker process died: {last_words}"
-        return Outcome(job.stage.key, "late" if status == "late" else "lost", seconds, message)
+        return [Outcome(key, status, time.monotonic() - since, message)]
 
     def close(self) -> None:
         """See `Pool`."""
         if self._worker is not None:
             self._worker.kill()
-        self._worker = self._job = None
+        self._worker, self._jobs = None, {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "SerialPool":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -166,7 +211,7 @@ class _Worker:
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
-        if not self._connection.poll(STARTUP_SECONDS) or self.receive_raw() != "ready":
+        if not self._connection.poll(STARTUP_SECONDS) or self.receive() != "ready":
             raise GridError(f"the worker process does not start: {self.kill()}")
 
     def send(self, job: Job) -> None:
@@ -178,11 +223,8 @@ class _Worker:
     def poll(self, timeout: float) -> bool:
         return self._connection.poll(timeout)
 
-    def receive(self) -> Outcome | None:
-        received = self.receive_raw()
-        return received if isinstance(received, Outcome) else None
-
-    def receive_raw(self) -> object:
+    def receive(self) -> object:
+        """The next message; `None` when the process is gone."""
         try:
             return self._connection.recv()
         except (EOFError, ConnectionResetError):

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from harness.errors import GridError, StoreError
 from harness.grid.schema import Resources
@@ -172,7 +172,9 @@ class RayPool:
         return "+".join(sorted(set(self._ray.get([self._on(identity, fingerprint, wanted.gpus) for identity in able]))))
 
     def _on(self, node: str, function: Any, *arguments: Any) -> Any:
-        return self._ray.remote(max_retries=0, num_cpus=0)(function).options(scheduling_strategy=_affinity(node)).remote(*arguments)
+        return (
+            self._ray.remote(max_retries=0, num_cpus=0)(function).options(scheduling_strategy=_affinity(node)).remote(*arguments)
+        )
 
     def offer(self, job: Job) -> bool:
         """See `Pool`; an exclusive job that finds no idle node closes one, so that it drains."""
@@ -208,7 +210,12 @@ class RayPool:
         for index, share in devices:
             node.gpus[index] -= share
         node.running.add(job.stage.key)
-        options = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory * 2**30 or None, "scheduling_strategy": _affinity(node.id)}
+        options = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "memory": memory * 2**30 or None,
+            "scheduling_strategy": _affinity(node.id),
+        }
         # a process that has opened one device cannot be moved to another, so workers are only reused where there is no other
         function = self._fresh if gpus and node.total_gpus > 1 else self._reusing
         reference = function.options(**options).remote(job)
@@ -269,7 +276,7 @@ class RayPool:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RayPool":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,26 +7,42 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
-from harness.runner.worker import perform
+from harness.runner.worker import Uncommitted, attempt
 
+_COMMITTERS = 16
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve(descriptor: int) -> None:
-    """Do jobs from a socket until the driver is gone."""
+    """Do jobs from a socket until the driver is gone: each is announced by its key and answered by its outcome.
+
+    Records are synced by threads while the next job runs: one sync at a time would be the slowest part of a short stage.
+    """
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_driver()
-    connection = Connection(descriptor)
-    connection.send("ready")
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        connection.send(perform(job))
+    connection, lock = Connection(descriptor), threading.Lock()
+
+    def answer(message: object) -> None:
+        with lock:
+            connection.send(message)
+
+    answer("ready")
+    with ThreadPoolExecutor(_COMMITTERS) as committers:
+        while True:
+            try:
+                job = connection.recv()
+            except (EOFError, ConnectionResetError):
+                return
+            answer(job.stage.key)
+            made = attempt(job)
+            if isinstance(made, Uncommitted):
+                committers.submit(lambda uncommitted: answer(uncommitted.commit()), made)
+            else:
+                answer(made)
 
 
 def _die_with_driver() -> None:

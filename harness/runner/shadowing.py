@@ -22,6 +22,6 @@ def check_not_shadowed(packages: tuple[str, ...] = PACKAGES) -> None:
         expected = root / name / "__init__.py"
         if found != expected:
             raise GridError(
-                f"`import {name}` finds {found or 'nothing'} instead of {expected}. Rename or move your own file, or run from another "
-                "folder."
+                f"`import {name}` finds {found or 'nothing'} instead of {expected}. Rename or move your own file, or run from "
+                "another folder."
             )

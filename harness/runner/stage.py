@@ -12,11 +12,12 @@ from harness.registry import Target
 
 SCHEMA = 1
 EXCLUSIVE = ("time",)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces: the same text for the same content."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(data)
 
 
 def digest_of(*parts: Any) -> str:

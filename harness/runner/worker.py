@@ -1,6 +1,5 @@
 """The process that does stages: opens the store, runs the function, commits the record before it says that it is done."""
 
-import contextlib
 import fcntl
 import os
 import platform
@@ -8,11 +7,12 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Literal
 
 from harness.contracts import stream_seed
@@ -53,18 +53,56 @@ class Outcome:
     traceback: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Uncommitted:
+    """A stage that is computed but has no record yet: not done."""
+
+    store: Store
+    record: Record
+    started: float
+
+    def commit(self) -> Outcome:
+        """Write the record; only now is the stage done."""
+        try:
+            self.store.commit(self.record)
+        except Exception as error:
+            return _unsuccessful(self.record.key, error, self.started)
+        return Outcome(self.record.key, "done", time.perf_counter() - self.started)
+
+
 def perform(job: Job) -> Outcome:
     """Do a stage and commit its record; no exception of a plug-in gets out."""
+    made = attempt(job)
+    return made.commit() if isinstance(made, Uncommitted) else made
+
+
+def attempt(job: Job) -> Outcome | Uncommitted:
+    """Do a stage up to its record, so that several records can be synced to disk at once.
+
+    Trainings and exclusive stages, which hold a lock until they are done, commit here.
+    """
     started = time.perf_counter()
     try:
-        _perform(job)
+        store = opened(job.store)
+        if not _locked(job.stage):
+            return _attempt(job, store, started)
+        with open(_lock_of(store, job.stage), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            made = _attempt(job, store, started)
+            outcome = made.commit() if isinstance(made, Uncommitted) else made
+            if job.stage.kind == "fit":
+                store.forget_checkpoints(job.stage.key)
+            return outcome
     except Exception as error:
         MODELS.clear()
         DATA.clear()
-        message = f"{type(error).__name__}: {error}"
-        status: Literal["memory", "failed"] = "memory" if _out_of_memory(error) else "failed"
-        return Outcome(job.stage.key, status, time.perf_counter() - started, message, traceback.format_exc())
-    return Outcome(job.stage.key, "done", time.perf_counter() - started)
+        return _unsuccessful(job.stage.key, error, started)
+
+
+def _unsuccessful(key: str, error: Exception, started: float) -> Outcome:
+    message = f"{type(error).__name__}: {error}"
+    status: Literal["memory", "failed"] = "memory" if _out_of_memory(error) else "failed"
+    return Outcome(key, status, time.perf_counter() - started, message, traceback.format_exc())
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -72,24 +110,20 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
-def _perform(job: Job) -> None:
+def _attempt(job: Job, store: Store, started: float) -> Outcome | Uncommitted:
     from harness.runner.stages import function_of
 
-    store, stage = opened(job.store), job.stage
-    with _alone(store, stage):
-        if store.record(stage.key) is not None:
-            return
-        started, begun = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
-        work = _work(job, store)
-        made = function_of(stage.kind)(work)
-        record = Record(
-            key=stage.key, kind=stage.kind, status="done", spec=stage.spec, inputs=stage.inputs, result=made.result,
-            blobs=made.blobs, seconds=time.perf_counter() - started, attempts=job.attempts,
-            environment={**environment(work.device, work.threads), "started": begun},
-        )  # fmt: skip
-        store.commit(record)
-        if stage.kind == "fit":
-            store.forget_checkpoints(stage.key)
+    stage, begun = job.stage, datetime.now(UTC).isoformat(timespec="seconds")
+    if store.has(stage.key):
+        return Outcome(stage.key, "done", time.perf_counter() - started)
+    work = _work(job, store)
+    made = function_of(stage.kind)(work)
+    record = Record(
+        key=stage.key, kind=stage.kind, status="done", spec=stage.spec, inputs=stage.inputs, result=made.result,
+        blobs=made.blobs, seconds=time.perf_counter() - started, attempts=job.attempts,
+        environment={**environment(work.device, work.threads), "started": begun},
+    )  # fmt: skip
+    return Uncommitted(store, record, started)
 
 
 def _work(job: Job, store: Store) -> Work:
@@ -120,25 +154,16 @@ def _device(gpus: float) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@contextlib.contextmanager
-def _alone(store: Store, stage: Stage) -> Iterator[None]:
-    """Keep a second driver on this machine from training into the same checkpoint, or from timing at the same time."""
-    if stage.kind == "fit":
-        path = store.checkpoints(stage.key) / ".lock"
-    elif stage.exclusive:
-        path = _device_lock()
-    else:
-        yield
-        return
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(stage: Stage) -> bool:
+    """Whether a second driver on this machine must wait: it would train into the same checkpoint, or disturb a timing."""
+    return stage.kind == "fit" or stage.exclusive
 
 
-def _device_lock() -> Any:
-    from pathlib import Path
-    from tempfile import gettempdir
+def _lock_of(store: Store, stage: Stage) -> Path:
+    return _device_lock() if stage.exclusive else store.checkpoints(stage.key) / ".lock"
 
+
+def _device_lock() -> Path:
     device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
     return Path(gettempdir()) / f"harness-latency-{device.replace(',', '-')}.lock"
 

@@ -1,14 +1,16 @@
 """Where a store's bytes lie: a local (or shared) folder, or any address that fsspec knows."""
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.errors import StoreError
 
 
+@runtime_checkable
 class Files(Protocol):
     """Immutable small files under relative names; a write is seen whole or not at all."""
 
@@ -20,6 +22,10 @@ class Files(Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """Write at once, or leave what was there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
         ...
 
     def exists(self, name: str) -> bool:
@@ -38,11 +44,11 @@ def files_at(address: str | Path) -> Files:
         StoreError: no write permission, or an address that nothing serves.
     """
     text = str(address)
-    files: Files = RemoteFiles(text) if "://" in text else LocalFiles(Path(text))
     probe = f".probe-{uuid.uuid4().hex}"
     try:
+        files: Files = RemoteFiles(text) if "://" in text else LocalFiles(Path(text))
         files.write(probe, b"")
-        files.remove(probe)  # type: ignore[attr-defined]
+        files.remove(probe)
     except (OSError, ValueError, ImportError) as error:
         raise StoreError(
             f"store {text}: cannot write ({type(error).__name__}: {error}). Name a folder that you may write to with --store."
@@ -54,24 +60,28 @@ class LocalFiles:
     """Files in a folder: written beside their place, synced, then moved there."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
-        self.address = str(self.root)
-        self._folders: set[Path] = set()
+        self.address = str(root.absolute())
+        self._folders: set[str] = set()
+
+    def _path(self, name: str) -> str:
+        return f"{self.address}/{name}"
 
     def read(self, name: str) -> bytes | None:
         """See `Files`."""
         try:
-            return (self.root / name).read_bytes()
+            with open(self._path(name), "rb") as file:
+                return file.read()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
         """See `Files`."""
-        path = self.root / name
-        if path.parent not in self._folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(path.parent)
-        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        path = self._path(name)
+        folder, _, last = path.rpartition("/")
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
+        temporary = f"{folder}/.{last}.{os.getpid()}-{threading.get_ident()}.tmp"
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
@@ -79,19 +89,19 @@ class LocalFiles:
         os.replace(temporary, path)
 
     def remove(self, name: str) -> None:
-        """Delete a file."""
-        (self.root / name).unlink()
+        """See `Files`."""
+        os.unlink(self._path(name))
 
     def exists(self, name: str) -> bool:
         """See `Files`."""
-        return (self.root / name).exists()
+        return os.path.exists(self._path(name))
 
     def names(self, folder: str) -> Iterator[str]:
         """See `Files`."""
-        root = self.root / folder
+        root = self._path(folder)
         for place, _, files in os.walk(root):
-            relative = Path(place).relative_to(root)
-            yield from (str(relative / name) for name in files if not name.endswith(".tmp"))
+            relative = os.path.relpath(place, root)
+            yield from (f"{relative}/{name}" if relative != "." else name for name in files if not name.endswith(".tmp"))
 
 
 class RemoteFiles:
@@ -101,7 +111,7 @@ class RemoteFiles:
         from fsspec.core import url_to_fs
 
         self.address = address
-        self.system, self.root = _opened(url_to_fs, address)
+        self.system, self.root = url_to_fs(address)
 
     def _path(self, name: str) -> str:
         return str(PurePosixPath(self.root) / name)
@@ -136,8 +146,3 @@ class RemoteFiles:
         if self.system.exists(root):
             found = (str(PurePosixPath(path).relative_to(root)) for path in self.system.find(root))
             yield from (name for name in found if not name.endswith(".tmp"))
-
-
-def _opened(url_to_fs: Any, address: str) -> tuple[Any, str]:
-    system, root = url_to_fs(address)
-    return system, root

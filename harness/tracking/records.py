@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +48,8 @@ class Record:
     def to_json(self) -> bytes:
         """UTF-8 JSON; NaN and infinity are refused, absent is null."""
         try:
-            return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False).encode()
+            fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+            return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         except ValueError as error:
             raise StoreError(f"{self.kind} stage {self.key[:12]}: a result is not a finite plain value: {error}") from error
 
@@ -113,6 +114,10 @@ class Store:
         while self.files.exists(_failure_name(record.key, count)):
             count += 1
         self.files.write(_failure_name(record.key, count), record.to_json())
+
+    def has(self, key: str) -> bool:
+        """Whether a stage is finished."""
+        return self.files.exists(_record_name(key))
 
     def record(self, key: str) -> Record | None:
         """The record of a finished stage; `None` where there is none."""

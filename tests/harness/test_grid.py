@@ -171,5 +171,5 @@ def test_refused_options_name_the_model(read):
 
 
 def test_a_class_that_breaks_its_contract_is_named(read):
-    with pytest.raises(GridError, match="own.py:Broken is registered under models but lacks fit, generate"):
+    with pytest.raises(GridError, match=r"own\.py:Broken is registered under models but lacks fit, generate"):
         expand(read(SMALL.replace("own.py:Autoregressive", "own.py:Broken")))

@@ -1,0 +1,174 @@
+import pytest
+
+from harness.errors import GridError
+from harness.grid import load
+from harness.runner.execute import run
+from harness.runner.plan import Plan, make_plan
+from harness.runner.pool import InProcessPool, SerialPool
+from harness.runner.stage import Stage
+from harness.runner.worker import Outcome
+from harness.tracking.records import Record, Store, rows
+
+PARROT = "{{name: PLUGINS:Parrot, trick: {0}, label: {0}}}"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with SerialPool() as shared:
+        yield shared
+
+
+def tricks(*names):
+    return ", ".join(["PLUGINS:Parrot", *(PARROT.format(name) for name in names)])
+
+
+def by_model(store):
+    return {row.model: row for row in rows(store)}
+
+
+def test_what_fails_is_a_row_and_the_rest_goes_on(grid_file, store, pool):
+    plan = make_plan(load(grid_file(tricks("raise", "nan", "few"))), store)
+    summary = run(plan, store, pool)
+    found = by_model(store)
+    assert (summary.failed, found["Parrot"].status) == (3, "done")
+    assert found["raise"].reason == "fit: RuntimeError: the parrot is dead"
+    assert "loss is not finite" in found["nan"].reason
+    assert "15 generations for 16 requests" in found["few"].reason
+    failure = store.failure(found["raise"].digests["fit"])
+    assert failure is not None
+    assert "in fit" in failure.traceback
+
+
+def test_a_second_run_does_nothing_until_failures_are_retried(grid_file, store, pool):
+    plan = make_plan(load(grid_file(tricks("raise"))), store)
+    first = run(plan, store, pool)
+    second = run(plan, store, pool)
+    assert (second.done, second.failed, second.cached, second.blocked) == (0, 1, first.done, first.blocked)
+    third = run(plan, store, pool, retry_failed=True)
+    assert (third.done, third.failed, third.cached) == (0, 1, first.done)
+
+
+def test_a_model_that_hangs_or_crashes_is_killed(grid_file, store):
+    limits = "limits: {fit: {seconds: 3, retries: 1}}"
+    plan = make_plan(load(grid_file(tricks("hang", "segfault"), limits)), store)
+    with SerialPool() as pool:
+        run(plan, store, pool)
+    found = by_model(store)
+    assert found["Parrot"].status == "done"
+    assert "not finished after 3 s and killed" in found["hang"].reason
+    assert "worker process died: signal SIGSEGV" in found["segfault"].reason
+    failure = store.failure(found["segfault"].digests["fit"])
+    assert failure is not None
+    assert len(failure.attempts) == 1
+
+
+def test_memory_is_retried_with_smaller_micro_batches(grid_file, store, pool):
+    events = []
+    run(make_plan(load(grid_file(PARROT.format("memory"))), store), store, pool, events.append)
+    (row,) = rows(store)
+    record = store.record(row.digests["fit"])
+    assert record is not None
+    assert row.status == "done"
+    assert [attempt.split(":")[0] for attempt in record.attempts] == ["memory at micro-batch 64", "memory at micro-batch 32"]
+    assert row.environment["attempts"]["fit"] == list(record.attempts)
+    assert [event.status for event in events if event.kind == "fit"] == [
+        "started",
+        "retried",
+        "started",
+        "retried",
+        "started",
+        "done",
+    ]
+
+
+def test_in_process_and_serial_give_the_same_rows(grid_file, tmp_path, pool):
+    models = "PLUGINS:Parrot, PLUGINS:Diffuser"
+    path = grid_file(models, 'steps: [2, 4]\nseeds: [0, 1]\nmetrics: ["PLUGINS:Counted", "PLUGINS:Judged"]')
+    stores = Store(tmp_path / "one"), Store(tmp_path / "two")
+    with InProcessPool() as here:
+        run(make_plan(load(path)), stores[0], here)
+    run(make_plan(load(path)), stores[1], pool)
+    one, two = ([row.reproducible() for row in rows(store)] for store in stores)
+    assert one == two
+    assert len(one) == 2 + 2 * 2
+
+
+def test_impossible_resources_are_refused_before_anything_is_spent(grid_file, store, pool):
+    for request, said in (("cpus: 4096", "fit stage asks for cpus 4096"), ("memory: 1.0e+9", "asks for memory")):
+        plan = make_plan(load(grid_file("PLUGINS:Parrot", f"resources: {{fit: {{{request}}}}}")), store)
+        with pytest.raises(GridError, match=said):
+            run(plan, store, pool)
+    assert store.keys() == (set(), set())
+
+
+class Paper:
+    """A pool that only writes down what it was offered."""
+
+    def __init__(self, slots):
+        self.slots, self.jobs, self.log = slots, [], []
+
+    def check(self, stages):
+        pass
+
+    def reach(self, store):
+        pass
+
+    def close(self):
+        pass
+
+    def offer(self, job):
+        alone = job.stage.exclusive or any(other.stage.exclusive for other in self.jobs)
+        if len(self.jobs) >= self.slots or (alone and self.jobs):
+            return False
+        self.jobs.append(job)
+        self.log.append((job.stage.kind, job.stage.spec["i"]))
+        return True
+
+    def collect(self, timeout):
+        return [Outcome(self.jobs.pop(0).stage.key, "done", 0.0)]
+
+
+def chain(count):
+    """`count` quality stages, each of which makes the next one ready, and an exclusive stage that is ready at once."""
+    stages = [Stage.make("time", {"i": 0})]
+    for index in range(count):
+        stages.append(Stage.make("m:f", {"i": index}, {"before": stages[-1].key} if index > 1 else {}))
+    return Plan("g", [], {stage.key: stage for stage in stages})
+
+
+def test_exclusive_stages_wait_for_quality_stages_but_not_for_ever(store):
+    patient, impatient = Paper(2), Paper(2)
+    run(chain(20), store, patient)
+    run(chain(20), store, impatient, patience=0.0)
+    assert patient.log[-1] == ("time", 0)
+    assert impatient.log[0] == ("time", 0)
+    assert len(patient.log) == len(impatient.log) == 21
+
+
+def test_many_short_stages_run_through_the_durable_runner(tmp_path, store, pool):
+    file = tmp_path / "noop.py"
+    file.write_text(
+        "from harness.runner.stages import Result\n\n\ndef noop(work):\n    return Result(result={'i': work.spec['i']})\n"
+    )
+    stages = [Stage.make(f"{file}:noop", {"i": index}) for index in range(300)]
+    summary = run(Plan("noop", [], {stage.key: stage for stage in stages}), store, pool)
+    assert (summary.done, len(store.keys()[0])) == (300, 300)
+    record = store.record(stages[7].key)
+    assert isinstance(record, Record)
+    assert record.result == {"i": 7}
+
+
+def test_a_shadowing_file_is_named(tmp_path, monkeypatch):
+    from harness.runner.shadowing import check_not_shadowed
+
+    check_not_shadowed()
+    (tmp_path / "tasks.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "tasks", raising=False)
+    with pytest.raises(GridError, match=r"`import tasks` finds .*tasks.py instead of"):
+        check_not_shadowed()
