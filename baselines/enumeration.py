@@ -96,7 +96,8 @@ def exact_law(diffusion: Diffusion, length: int, visited: Int[Tensor, " K"], end
     law = _all(kernel.stationary.log().expand(1, length, -1))[0]
     steps = visited.tolist()[::-1]
     for step, after in zip(steps, [*steps[1:], -1], strict=True):
-        law = law @ _move(diffusion, length, step, after + 1, ending if after < 0 else drawn)
+        move = _move(diffusion, length, step, after + 1, ending if after < 0 else drawn)
+        law = law @ torch.where(law[:, None] > 0, move, 0.0)  # what is never reached has no next law
     return law
 
 

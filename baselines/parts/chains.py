@@ -92,9 +92,10 @@ class MatrixChain(Chain):
     def arrive(self, x_t: Ids, first: Index, last: Index) -> Float[Tensor, "B L S"]:
         """See `Chain`; one composed matrix per different move."""
         law = torch.empty(*x_t.shape, self.states, dtype=torch.float64, device=x_t.device)
-        for start, end in torch.stack([first, last], -1).flatten(0, -2).unique(dim=0).tolist():
-            here = (first == start) & (last == end)
-            law[here] = self.composed(start, end).mT[x_t[here]]
+        moves = first * len(self.levels) + last
+        for move in moves.unique().tolist():
+            here = moves == move
+            law[here] = self.composed(*divmod(move, len(self.levels))).mT[x_t[here]]
         return law
 
     def composed(self, first: int, last: int) -> Float[Tensor, "S S"]:
@@ -105,15 +106,12 @@ class MatrixChain(Chain):
         return product
 
     def information(self, alpha: Float[Tensor, " M"], unigram: Float[Tensor, " V"]) -> Float[Tensor, " M"]:
-        """See `CategoricalKernel`; linear between the levels of the chain."""
-        kept = torch.stack([joint_information(product, unigram) for product in self.products])
-        after = self.index_above(alpha)
-        share = (self.levels[after - 1] - alpha) / (self.levels[after - 1] - self.levels[after])
-        return kept[after - 1] + (kept[after] - kept[after - 1]) * share.clamp(0, 1)
-
-    def index_above(self, alpha: Float[Tensor, " M"]) -> Int[Tensor, " M"]:
-        """The first step, from 1 on, whose level is not above alpha; the last one where there is none."""
-        return torch.searchsorted(-self.levels, -alpha.detach()).clamp(1, len(self.levels) - 1)
+        """See `CategoricalKernel`; linear between the levels of the chain, and down to nothing below the last one."""
+        kept = torch.stack([*(joint_information(product, unigram) for product in self.products), torch.zeros(()).double()])
+        levels = torch.cat([self.levels, torch.zeros_like(self.levels[:1])])
+        after = torch.searchsorted(-levels, -alpha.detach()).clamp(1, len(levels) - 1)
+        width = (levels[after - 1] - levels[after]).clamp_min(torch.finfo(levels.dtype).tiny)
+        return kept[after - 1] + (kept[after] - kept[after - 1]) * ((levels[after - 1] - alpha) / width)
 
 
 def joint_information(matrix: Float[Tensor, "S S"], unigram: Float[Tensor, " S"]) -> Float[Tensor, ""]:
