@@ -88,12 +88,13 @@ def _advance(search: Search, found: list[float], places: list[int], vocabulary: 
         parent, token = divmod(place, vocabulary)
         if token != EOS:
             kept.append((parent, token, score))
-        elif rank < beams:
+        elif rank < beams and score > float("-inf"):
             search.ended.append((score / search.steps, [*search.running[parent], EOS]))
     kept = kept[:beams]
     search.running = [[*search.running[parent], token] for parent, token, _ in kept]
     if search.steps == search.limit and len(search.ended) < beams:
-        search.ended += [(score / search.steps, ids) for ids, (_, _, score) in zip(search.running, kept, strict=True)]
+        unfinished = zip(search.running, kept, strict=True)
+        search.ended += [(score / search.steps, ids) for ids, (_, _, score) in unfinished if score > float("-inf")]
     return kept
 
 

@@ -111,7 +111,7 @@ def write(writer: Writer, choose: Choose, *, limits: list[int]) -> list[list[int
     rows = torch.arange(writer.rows, device=device)
     most, ends = torch.tensor(limits, device=device), set(limits)
     texts = torch.full((len(limits), max(limits)), PAD, dtype=torch.int64, device=device)
-    columns = texts.t().contiguous()
+    columns = texts.new_full((max(limits), len(limits)), PAD)
     done = torch.zeros_like(rows, dtype=torch.bool)
     every = CHECK_EVERY.get(device.type, 1)
     logits = writer.logits

@@ -98,7 +98,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         if "width" in size:
             raise ValueError(f"width {size['width']} and a target of {parameters} parameters exclude each other: drop one")
         measures = merged(size, cls.defaults)
-        multiple = lcm(16, 2 * measures["heads"])
+        multiple = lcm(8, 2 * measures["heads"])
         width = width_for(
             parameters, lambda width: cls.build(len(task.tokenizer), **{**measures, "width": width}), multiple=multiple
         )

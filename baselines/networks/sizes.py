@@ -12,13 +12,14 @@ def parameters_of(build: Callable[[], nn.Module]) -> int:
         return sum(parameter.numel() for parameter in build().parameters() if parameter.requires_grad)
 
 
-def width_for(parameters: int, build: Callable[[int], nn.Module], *, multiple: int = 16) -> int:
+def width_for(parameters: int, build: Callable[[int], nn.Module], *, multiple: int = 8) -> int:
     """The width whose network comes closest to a number of parameters, in ratio.
 
     Args:
         parameters: the target.
         build: makes the network of a width; the count must grow with it.
-        multiple: widths that are tried are multiples of this (at least heads * 2).
+        multiple: widths that are tried are multiples of this; a multiple of twice the heads. 8 keeps the count within 10 % of
+            the target from width 80 on.
 
     Raises:
         ValueError: even the narrowest network has more than twice the target.

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_a_target_beyond_the_canvas_is_cut_and_its_bytes_with_it():
 ])  # fmt: skip
 def test_answers_keep_the_contract_whatever_the_batch(cls, settings):
     model = untrained(cls)
-    asked = requests(EXAMPLES[:17], n=2)
+    asked = requests(EXAMPLES[:9], n=2)
     answers = model.generate(asked, settings)
     assert [answer.id for answer in answers] == [request.id for request in asked]
     for answer in answers:
@@ -97,8 +98,6 @@ def test_answers_keep_the_contract_whatever_the_batch(cls, settings):
             assert reason == ("eos" if ids[-1] == EOS else "length")
             assert len(ids) <= 6
             assert not settings.fixed_length or (len(ids) == 6 and EOS not in ids)
-    from dataclasses import replace
-
     assert model.generate(asked, replace(settings, micro_batch=5)) == answers
     assert list(reversed(model.generate(list(reversed(asked)), settings))) == answers
 
@@ -146,11 +145,11 @@ def test_changed_weights_are_packed_anew():
 
 
 @pytest.mark.parametrize("cls", [GPT, Seq2Seq])
-@pytest.mark.parametrize("target", [50_000, 400_000])
+@pytest.mark.parametrize("target", [150_000, 800_000])
 def test_sizes_meet_a_parameter_target(cls, target):
     size = cls.size_for(target, T2T, heads=2)
     model = cls(None, T2T, **size)
-    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(target, rel=0.25)
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(target, rel=0.1)
 
 
 def test_size_keys_are_checked():
@@ -161,22 +160,19 @@ def test_size_keys_are_checked():
 
 
 @pytest.mark.parametrize("cls", [GPT, Seq2Seq])
-def test_training_learns_the_task_and_repeats_itself(cls):
-    budget, context = Budget(tokens=64 * 6 * 100), FitContext(seed=0)
-    first, second = cls(None, T2T, **SIZE), cls(None, T2T, **SIZE)
-    before = sum(untrained(cls).likelihood(EXAMPLES).nats)
-    report = first.fit(EXAMPLES, EXAMPLES[:50], budget, context)
-    second.fit(EXAMPLES, EXAMPLES[:50], budget, context)
-    assert isinstance(first, TextModel)
-    assert (report.updates, report.tokens) == (100, budget.tokens)
-    assert report.valid_loss < 0.5 * report.losses[0][1]
-    assert sum(first.likelihood(EXAMPLES).nats) < 0.5 * before
-    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+def test_training_learns(cls):
+    model = cls(None, T2T, **SIZE)
+    report = model.fit(EXAMPLES, EXAMPLES[:50], Budget(tokens=64 * 6 * 60), FitContext(seed=0))
+    assert isinstance(model, TextModel)
+    assert (report.updates, report.tokens) == (60, 64 * 6 * 60)
+    assert report.valid_loss < 0.7 * report.losses[0][1]
+    found = model.likelihood(EXAMPLES[:50])
+    assert sum(found.nats) / len(found.nats) / T2T.max_tokens == pytest.approx(report.valid_loss, rel=1e-4)
 
 
-def test_micro_batches_train_the_same_model():
+def test_training_repeats_itself_in_micro_batches_too():
     budget = Budget(tokens=64 * 6 * 4)
     first, second = GPT(None, T2T, **SIZE), GPT(None, T2T, **SIZE)
     first.fit(EXAMPLES, [], budget, FitContext(seed=0))
-    second.fit(EXAMPLES, [], budget, FitContext(seed=0, micro_batch=10))
+    second.fit(EXAMPLES, [], budget, FitContext(seed=0, micro_batch=30))
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(first.parameters(), second.parameters(), strict=True))
