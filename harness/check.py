@@ -77,7 +77,7 @@ def conformance(model: str, *, family: str | None = None, size: Mapping[str, Any
     try:
         design = design_of(model_class, size or {})
     except (AttributeError, TypeError, ValueError) as error:
-        raise GridError(f"{model}: no design for options {dict(size or {})}: {error}") from error
+        raise GridError(f"{model}: options {dict(size or {})} give no design = Design(...): {error}") from error
     if not isinstance(design, Design):
         raise GridError(f"{model}: `design` is a {type(design).__name__}; expected design = Design(...).")
     if family is not None and family not in design.families:

@@ -7,9 +7,10 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -56,7 +57,8 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 @cache
-def _entries(group: Group) -> dict[str, EntryPoint]:
+def _entries(group: Group) -> Mapping[str, Any]:
+    """Name -> entry point; of another class where the backport `importlib_metadata` is loaded."""
     return {entry.name: entry for entry in entry_points(group=f"harness.{group}")}
 
 

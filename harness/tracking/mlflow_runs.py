@@ -52,6 +52,11 @@ class RunContent:
     samples: Mapping[str, Any] | None = None
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What tells a run from the others of its experiment: two labels may name one cell."""
+        return self.cell, self.name
+
+    @property
     def digest(self) -> str:
         """sha256 of all that is written: equal digests, nothing to do."""
         return hashlib.sha256(json.dumps([_FORM, asdict(self)], sort_keys=True).encode()).hexdigest()[:32]

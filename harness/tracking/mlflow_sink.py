@@ -5,6 +5,7 @@ changes nothing and an interrupted publication is completed by the next.
 """
 
 import importlib.util
+import itertools
 import json
 import logging
 import os
@@ -58,9 +59,18 @@ def local_uri(store: Path) -> str:
 
 
 def publish(
-    rows: Sequence[Row], uri: str, experiment: str, *, samples: SamplesOf | None = None, artifacts: Path | None = None
+    rows: Sequence[Row],
+    uri: str,
+    experiment: str,
+    *,
+    samples: SamplesOf | None = None,
+    artifacts: Path | None = None,
+    origin: str = "here",
 ) -> Published:
     """Write rows into MLflow: finished and failed cells as runs, one saved view for each task and family.
+
+    Afterwards the experiment holds one run for each row and no other run of the same origin; what others have published
+    there stays.
 
     Args:
         rows: rows of one experiment.
@@ -68,6 +78,7 @@ def publish(
         experiment: name of the experiment; made where it is missing.
         samples: texts of a row to browse; `None` for none.
         artifacts: folder of artifacts for a local database; a server decides for itself.
+        origin: tells the runs of one store from those of others.
 
     Raises:
         PublishError: MLflow is not installed, or the address cannot be written.
@@ -76,8 +87,10 @@ def publish(
         client = _client(uri)
         identifier = _experiment(client, experiment, artifacts)
         contents = [run_content(row, samples(row) if samples else None) for row in rows if row.status in ("done", "failed")]
-        existing = _existing(client, identifier)
-        written = sum(_write(client, identifier, content, existing.get(content.cell, [])) for content in contents)
+        existing = _existing(client, identifier, origin)
+        written = sum(_write(client, identifier, content, origin, existing.pop(content.key, [])) for content in contents)
+        for run in itertools.chain.from_iterable(existing.values()):
+            client.delete_run(run.info.run_id)
         views = _describe(client, identifier, sections(rows))
         return Published(experiment=identifier, views=views, written=written, unchanged=len(contents) - written)
 
@@ -136,19 +149,19 @@ def _experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> st
     return found.experiment_id
 
 
-def _existing(client: "MlflowClient", experiment: str) -> dict[str, list["Run"]]:
-    runs: dict[str, list[Run]] = {}
+def _existing(client: "MlflowClient", experiment: str, origin: str) -> dict[tuple[str, str], list["Run"]]:
+    runs: dict[tuple[str, str], list[Run]] = {}
     token: str | None = None
     while True:
-        page = client.search_runs([experiment], filter_string="tags.cell != ''", max_results=_PAGE, page_token=token)
+        page = client.search_runs([experiment], filter_string=f"tags.store = '{origin}'", max_results=_PAGE, page_token=token)
         for run in page:
-            runs.setdefault(run.data.tags["cell"], []).append(run)
+            runs.setdefault((run.data.tags["cell"], run.info.run_name), []).append(run)
         token = page.token
         if not token:
             return runs
 
 
-def _write(client: "MlflowClient", experiment: str, content: RunContent, existing: Sequence["Run"]) -> bool:
+def _write(client: "MlflowClient", experiment: str, content: RunContent, origin: str, existing: Sequence["Run"]) -> bool:
     """Bring the one run of a cell up to date; whether anything was written."""
     current = [run for run in existing if run.data.tags.get("published") == content.digest]
     half_made = [run for run in existing if "published" not in run.data.tags]
@@ -158,13 +171,10 @@ def _write(client: "MlflowClient", experiment: str, content: RunContent, existin
             client.delete_run(run.info.run_id)
     if current:
         return False
-    _fill(client, keep[0] if keep else _create(client, experiment, content), content)
+    tags = {"cell": content.cell, "store": origin}
+    made = keep or [client.create_run(experiment, start_time=content.started, tags=tags, run_name=content.name)]
+    _fill(client, made[0], content)
     return True
-
-
-def _create(client: "MlflowClient", experiment: str, content: RunContent) -> "Run":
-    tags = {"cell": content.cell, "mlflow.runName": content.name}
-    return client.create_run(experiment, start_time=content.started, tags=tags, run_name=content.name)
 
 
 def _fill(client: "MlflowClient", run: "Run", content: RunContent) -> None:

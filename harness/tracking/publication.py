@@ -1,5 +1,7 @@
 """A store into MLflow: every grid becomes one experiment."""
 
+import hashlib
+import platform
 from pathlib import Path
 
 from harness.errors import PublishError
@@ -26,7 +28,8 @@ def publish_store(store: Store, *, grid: str | None = None, uri: str | None = No
     target = uri or local_uri(folder_of(store))
     samples = SamplesOf(store)
     names = [grid] if grid is not None else sorted(store.grids())
-    return {name: publish(rows(store, name), target, name, samples=samples, artifacts=artifacts) for name in names}
+    origin = hashlib.sha256(f"{platform.node()} {store.address}".encode()).hexdigest()[:16]
+    return {name: publish(rows(store, name), target, name, samples=samples, artifacts=artifacts, origin=origin) for name in names}
 
 
 def folder_of(store: Store) -> Path:
