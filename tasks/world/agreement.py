@@ -9,9 +9,9 @@ VERBS = ("be", "serve", "charge", "lie", "stand", "receive", "welcome", "refuse"
 SUBJECTS = ("name", "it", "kind", "owner", "foe", "kitchen", "prices", "reviews")
 PAIRS = ("and", "but", "also", "nor")
 INTRODUCES = {
-    "serve": "food", "food": "food", "charge": "price", "price": "price", "cost": "price", "receive": "rating", "rating": "rating",
-    "stand": "near", "beside": "near", "near": "near", "welcome": "family", "refuse": "family", "kind": "kind", "kitchen": "food",
-    "prices": "price", "reviews": "rating", "in": "area", "area": "area", "lie": "area",
+    "serve": "food", "food": "food", "kitchen": "food", "charge": "price", "price": "price", "cost": "price", "prices": "price",
+    "receive": "rating", "rating": "rating", "reviews": "rating", "stand": "near", "beside": "near", "near": "near",
+    "welcome": "family", "refuse": "family", "kind": "kind", "in": "area", "area": "area", "lie": "area",
 }  # fmt: skip
 KINDS = ("verb_adjacent", "verb_distant", "pronoun", "determiner", "noun", "pairing", "repetition", "ending", "other")
 
@@ -28,7 +28,10 @@ def errors(automaton: Automaton, text: str) -> Counter[str]:
     for position, token in enumerate(tokens):
         arc = automaton.step(state, token)
         if arc is None:
-            arc = next((repaired for word in counterparts(automaton, token) if (repaired := automaton.step(state, word)) is not None), None)
+            arc = next(
+                (repaired for word in counterparts(automaton, token) if (repaired := automaton.step(state, word)) is not None),
+                None,
+            )
             found[_kind(automaton, tokens, position, state, arc, said)] += 1
         if arc is None:
             return found

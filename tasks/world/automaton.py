@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from tasks.world.rules import Lexicon
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Tables = Mapping[str, NDArray[Any]]
 
 
 class Automaton:
@@ -38,7 +40,7 @@ class Automaton:
         classes: names of the word classes.
     """
 
-    def __init__(self, canvas: int, labels: Sequence[Label], tables: Mapping[str, NDArray], lexicon: Lexicon) -> None:
+    def __init__(self, canvas: int, labels: Sequence[Label], tables: Tables, lexicon: Lexicon) -> None:
         self.canvas, self.labels, self.lexicon = canvas, tuple(labels), lexicon
         self.offsets, self.label, self.target = tables["offsets"], tables["label"], tables["target"]
         self.probability, self.final = tables["probability"], tables["final"]
@@ -82,12 +84,14 @@ class Automaton:
             return np.zeros(self.arcs)
         here = self.residual[left][self.source]
         inside = self.probability * self.residual[left - 1][self.target]
-        return np.divide(inside, here, out=np.zeros_like(inside), where=here > 0)
+        shares: Floats = np.divide(inside, here, out=np.zeros_like(inside), where=here > 0)
+        return shares
 
     def end_probabilities(self, position: int) -> Floats:
         """[states]: probability of ending after `position` words, given the state; 0 where the canvas is out of reach."""
         here = self.residual[self.canvas - 1 - position]
-        return np.divide(self.final, here, out=np.zeros_like(here), where=here > 0)
+        shares: Floats = np.divide(self.final, here, out=np.zeros_like(here), where=here > 0)
+        return shares
 
     @cached_property
     def occupation(self) -> Floats:
@@ -114,7 +118,7 @@ class Automaton:
         return total
 
     def _sum_at_source(self, values: Floats) -> Floats:
-        return np.bincount(self.source, weights=values, minlength=self.states)
+        return np.bincount(self.source, weights=values, minlength=self.states).astype(np.float64)
 
     # --- walking -----------------------------------------------------------------------------------------------------
     @cached_property
@@ -135,7 +139,8 @@ class Automaton:
 
     @cached_property
     def _targets(self) -> list[int]:
-        return self.target.tolist()
+        targets: list[int] = self.target.tolist()
+        return targets
 
     def step(self, state: int, word: str) -> int | None:
         """The arc that a word takes; `None` where the grammar has none."""
@@ -169,7 +174,7 @@ class Automaton:
         return self._targets[path[-1]] if path else 0
 
     def log_probability(self, tokens: Sequence[str]) -> float:
-        """log p(text) in nats; -inf for what is no text of the language."""
+        """Log p(text) in nats; -inf for what is no text of the language."""
         path = self.walk(tokens) if len(tokens) < self.canvas else None
         if path is None or not self.final[self.state_after(path)]:
             return -math.inf
@@ -249,7 +254,7 @@ class Automaton:
         return tuple(self.lexicon[self.classes[self._class_of[token]]].tag for token in text.split())
 
 
-def tables_of(raw: RawAutomaton) -> tuple[tuple[Label, ...], dict[str, NDArray]]:
+def tables_of(raw: RawAutomaton) -> tuple[tuple[Label, ...], Tables]:
     """Labels and arrays of a deterministic, minimised automaton."""
     labels = tuple(sorted({arc.label for row in raw.arcs for arc in row}))
     index = {label: number for number, label in enumerate(labels)}

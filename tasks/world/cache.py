@@ -9,17 +9,15 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.world.automaton import tables_of
+from tasks.world.automaton import Tables, tables_of
 from tasks.world.expansion import Label, RawAutomaton
 
 logger = logging.getLogger(__name__)
-Tables = Mapping[str, NDArray]
 
 
 def cache_folder() -> Path:
@@ -55,5 +53,5 @@ def _read(path: Path) -> tuple[tuple[Label, ...], Tables]:
 def _write(path: Path, labels: tuple[Label, ...], tables: Tables) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        np.savez(file, labels=np.array(json.dumps(labels)), **tables)
+        np.savez(file, allow_pickle=False, **{"labels": np.array(json.dumps(labels)), **tables})
     os.replace(file.name, path)

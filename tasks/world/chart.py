@@ -90,7 +90,7 @@ class Chart:
         if isinstance(item, Sub):
             return self.read(item.name, start, memory)
         if isinstance(item, Note):
-            return (Reading(start, memory._replace(**{item.field: item.value}), 1.0, ()),)
+            return (Reading(start, memory.noted(item.field, item.value), 1.0, ()),)
         return tuple(self.read_word(item, start, memory))
 
     def read_word(self, item: Word, start: int, memory: Memory) -> Iterator[Reading]:
@@ -193,7 +193,8 @@ def bracketed(node: Node, grammar: Grammar) -> str:
 
 def spans(node: Node, *, start: int = 0) -> tuple[tuple[int, int, str], ...]:
     """Constituents as (first word, last word, nonterminal), outermost first; those without words are left out."""
-    found, position = [], start
+    found: list[tuple[int, int, str]] = []
+    position = start
     for part in node.parts:
         inner = spans(part, start=position) if isinstance(part, Node) else ()
         found.extend(inner)

@@ -6,7 +6,7 @@ Notation: see `tasks.world.rules`. Nonterminals ending in a digit know how many 
 
 from collections.abc import Iterator
 
-from tasks.world.lexicon import GENDERS, NOUNS, kinds, law, prices, ratings
+from tasks.world.lexicon import GENDERS, NOUNS, kinds, prices, ratings
 from tasks.world.meaning import zipf
 from tasks.world.rules import Rule, rule
 from tasks.world.second import gender_of_kind

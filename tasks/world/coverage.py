@@ -25,7 +25,9 @@ def attribute_distance(evaluation: Evaluation, task: World, valid: Sequence[str]
     """
     if not valid:
         return refusal("no text is in the language", n=0, signature=signature)
-    law = [(attribute, value, share) for attribute, values in task.language.attribute_law.items() for value, share in values.items()]
+    law = [
+        (attribute, value, share) for attribute, values in task.language.attribute_law.items() for value, share in values.items()
+    ]
     exact = np.array([share for _, _, share in law])
     meanings = [task.language.automaton.meaning(text) or {} for text in valid]
     hits = np.array([[meaning.get(attribute, "") == value for attribute, value, _ in law] for meaning in meanings], dtype=float)
@@ -33,7 +35,8 @@ def attribute_distance(evaluation: Evaluation, task: World, valid: Sequence[str]
 
     def distance(sums: Floats) -> Floats:
         counts = sums[:, -1:]
-        return np.abs(sums[:, :-1] / counts - exact).sum(1) / 2 / attributes
+        distances: Floats = np.abs(sums[:, :-1] / counts - exact).sum(1) / 2 / attributes
+        return distances
 
     rows = np.concatenate([hits, np.ones((len(hits), 1))], axis=1)
     value = float(distance(rows.sum(0)[None])[0])
@@ -53,7 +56,7 @@ def _jackknife(value: float, left_out: Floats) -> Interval | None:
 
 
 def coverage(evaluation: Evaluation, task: World, valid: Sequence[str], signature: str) -> dict[str, Measurement]:
-    """Different meanings, and different rules, in the samples, relative to as many exact draws (of one draw, so near 1, not at most 1).
+    """Different meanings, and different rules, in the samples, relative to as many exact draws: near 1, not at most 1.
 
     Texts outside the language count as meaning nothing. No interval: the numbers of different things do not resample.
     """

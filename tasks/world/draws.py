@@ -42,4 +42,5 @@ def _segment_draw(weights: Floats, starts: Integers, segment: Integers, uniform:
     bounds = np.append(starts, len(weights))
     low, high = cumulative[bounds[segment]], cumulative[bounds[segment + 1]]
     point = np.minimum(low + uniform * (high - low), np.nextafter(high, low))
-    return np.searchsorted(cumulative, point, side="right") - 1
+    found: Integers = np.searchsorted(cumulative, point, side="right") - 1
+    return found

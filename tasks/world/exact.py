@@ -32,14 +32,19 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
     wrong = error > 0 and gaps.mean() < -3 * error
     flags = ("below the exact value by more than 3 standard errors: the likelihood is wrong",) if wrong else ()
     return measured(
-        float(gaps.mean()), interval, n=len(gaps), signature=f"{signature}|kind:{own.kind}|{own.estimator}", flags=flags, items=gaps
+        float(gaps.mean()),
+        interval,
+        n=len(gaps),
+        signature=f"{signature}|kind:{own.kind}|{own.estimator}",
+        flags=flags,
+        items=gaps,
     )
 
 
 def exact_nats(task: World, examples: Sequence[Example]) -> np.ndarray:
-    """Exact negative log-likelihood of targets given their conditions, in nats; of the first `CONDITIONED` where there are conditions.
+    """Exact negative log-likelihood of targets given their conditions, in nats.
 
-    A translation is a function of its source, so its exact value is 0.
+    Of the first `CONDITIONED` where attributes are given. A translation is a function of its source, so its exact value is 0.
     """
     automaton = task.language.automaton
     if not examples or examples[0].source is not None:

@@ -69,7 +69,7 @@ class _Expansion:
             return
         item, below = self.nodes[stack]
         if isinstance(item, Note):
-            yield from self.steps(below, memory._replace(**{item.field: item.value}), weight)
+            yield from self.steps(below, memory.noted(item.field, item.value), weight)
         elif isinstance(item, Sub):
             for share, rule in self.grammar.choices(item.name, memory):
                 yield from self.steps(self.push(self.grammar.body(rule), below), memory, weight * share)

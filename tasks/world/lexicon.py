@@ -1,6 +1,6 @@
 """Word classes of the first language, which looks like English."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from tasks.world.meaning import PAIRED, Law, zipf
@@ -130,7 +130,7 @@ def law(size: Size) -> Law:
 def _within_groups(options: tuple[str, ...], joint: Mapping[tuple[str, str], float], side: int) -> tuple[float, ...]:
     """Marginal probabilities: the share of each group, split evenly among its values."""
     sizes = Counter(GROUPS[option] for option in options)
-    shares: Counter[str] = Counter()
+    shares: dict[str, float] = defaultdict(float)
     for pair, share in joint.items():
         shares[pair[side]] += share
     return tuple(shares[GROUPS[option]] / sizes[GROUPS[option]] for option in options)

@@ -32,6 +32,10 @@ class Memory(NamedTuple):
     price: str = ""
     rating: str = ""
 
+    def noted(self, name: str, value: str) -> "Memory":
+        """The memory with another value in a field of text."""
+        return self._replace(**{name: value})  # type: ignore[arg-type]
+
 
 def zipf(count: int, *, exponent: float = 0.8) -> tuple[float, ...]:
     """Zipf probabilities of `count` ranks: rank ** -exponent, normalised."""
@@ -43,8 +47,8 @@ def zipf(count: int, *, exponent: float = 0.8) -> tuple[float, ...]:
 class Law:
     """The distribution of attribute values.
 
-    Price and rating depend on each other through their groups: a cheap place is rarely rated well. Within a group a value is drawn
-    independently, so only the group has to be remembered.
+    Price and rating depend on each other through their groups: a cheap place is rarely rated well. Within a group a value is
+    drawn independently, so only the group has to be remembered.
 
     Attributes:
         open: attributes that a text may say once, in any order; each has one bit of `Memory.said`.
@@ -90,7 +94,8 @@ class Law:
             return memory._replace(kind=value)
         if attribute in PAIRED and self.joint:
             other = _partner(attribute)
-            return memory._replace(**({other: ""} if memory.said & self.bit(other) else {attribute: self.groups[value]}))
+            both = memory.said & self.bit(other)
+            return memory.noted(other, "") if both else memory.noted(attribute, self.groups[value])
         return memory
 
 

@@ -21,8 +21,8 @@ class WorldExact:
     """What is true of the texts, by the grammar that made their models.
 
     Unconditional texts: the share in the language, raw and standardised for length; the mean length; the true negative
-    log-likelihood of those in the language; distance of the attribute laws; coverage of meanings and rules; copies of the training
-    set; errors by kind. With a condition: the share that says exactly what was asked ("correct"), and the share in the language.
+    log-likelihood of those in the language; distance of the attribute laws; coverage of meanings and rules; copies of the
+    training set; errors by kind. With a condition: the share that says exactly what was asked ("correct"), and the share in the language.
     """
 
     name: ClassVar[str] = "world"
@@ -47,9 +47,7 @@ class WorldExact:
             return conditional_values(evaluation, task, texts, signature)
         return self._unconditional(evaluation, task, texts, signature)
 
-    def _unconditional(
-        self, evaluation: Evaluation, task: World, texts: Sequence[str], signature: str
-    ) -> dict[str, Measurement]:
+    def _unconditional(self, evaluation: Evaluation, task: World, texts: Sequence[str], signature: str) -> dict[str, Measurement]:
         inside = [task.language.automaton.contains(text) for text in texts]
         valid = [text for text, hit in zip(texts, inside, strict=True) if hit]
         return {

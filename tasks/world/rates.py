@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class LengthBins:
         cuts = {int(np.argmin(np.abs(below - share))) for share in np.arange(1, bins) / bins}
         edges = sorted(cut for cut in cuts if 0 < below[cut] < 1 - 1e-9)
         bounds = [0, *edges, len(law)]
-        weights = [float(law[low:high].sum()) for low, high in zip(bounds, bounds[1:], strict=False)]
+        weights = [float(law[low:high].sum()) for low, high in pairwise(bounds)]
         return cls(tuple(edges), tuple(weights))
 
     def standardised(self, lengths: Sequence[int], hits: Sequence[bool]) -> tuple[float, Interval, int]:
@@ -45,7 +46,7 @@ class LengthBins:
         texts = np.bincount(place, minlength=len(self.weights))
         found = np.bincount(place, weights=np.asarray(hits, dtype=float), minlength=len(self.weights))
         weights = np.array(self.weights)
-        value = float(weights @ np.divide(found, texts, out=np.zeros_like(found), where=texts > 0))
+        value = min(1.0, float(weights @ np.divide(found, texts, out=np.zeros_like(found), where=texts > 0)))
         smooth = (found + 2) / (texts + 4)
         half = Z * math.sqrt(float(np.where(texts > 0, weights**2 * smooth * (1 - smooth) / (texts + 4), 0.0).sum()))
         unknown = float(weights[texts == 0].sum())

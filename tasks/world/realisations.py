@@ -175,7 +175,8 @@ class Realisations:
         return " ".join(self._draw(_shortest(self.automaton, self.shares, len(self.meaning)), rng))
 
     def _draw(self, table: Totals | Shortest, rng: np.random.Generator) -> list[str]:
-        place, words = self._start, []
+        words: list[str] = []
+        place = self._start
         while True:
             chosen = _choose(table.choices(place), rng.random())
             if chosen == 0:

@@ -9,7 +9,8 @@ STRIDE = 27143
 def stem(number: int) -> str:
     """The stem with a number: consonant, vowel, consonant, vowel, consonant.
 
-    Neighbouring numbers give unlike stems, different numbers different stems (the stride has no factor in common with their count).
+    Neighbouring numbers give unlike stems, and different numbers different stems: the stride has no factor in common with
+    their count.
 
     Raises:
         ValueError: a number outside [0, STEMS).

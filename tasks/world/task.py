@@ -79,7 +79,17 @@ class World:
         """Digest of grammar, sizes of splits, seed and family; nothing is generated."""
         rewriting = self.t2t if family == "t2t" else None
         grammars = [digest_of(self.language.first), *([digest_of(self.language.second)] if rewriting == "translation" else [])]
-        parts = [self.name, self.version, self.language.size.describe(), grammars, self.counts, self.seed, family, rewriting, REFERENCES]
+        parts = [
+            self.name,
+            self.version,
+            self.language.size.describe(),
+            grammars,
+            self.counts,
+            self.seed,
+            family,
+            rewriting,
+            REFERENCES,
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> None:
@@ -116,7 +126,9 @@ class World:
         """Share of the texts of each other split that also stand in the training split."""
         train = set(self.texts("train"))
         return {
-            split: sum(text in train for text in self.texts(split)) / count for split, count in self.counts.items() if split != "train"
+            split: sum(text in train for text in self.texts(split)) / count
+            for split, count in self.counts.items()
+            if split != "train"
         }
 
     def _generator(self, *names: str) -> np.random.Generator:
@@ -155,7 +167,8 @@ class World:
 
     def _translated(self, split: str, texts: list[str]) -> list[Example]:
         return [
-            Example(id=identifier(split, index), source=text, target=self.language.translation(text)) for index, text in enumerate(texts)
+            Example(id=identifier(split, index), source=text, target=self.language.translation(text))
+            for index, text in enumerate(texts)
         ]
 
     def _paraphrased(self, split: str, texts: list[str]) -> list[Example]:
@@ -172,9 +185,7 @@ class World:
 
     def _simplified(self, split: str, texts: list[str]) -> list[Example]:
         shortest = self._realised(texts, split, lambda found, rng: (found.draw_shortest(rng),))
-        return [
-            Example(id=identifier(split, index), source=text, target=shortest[index][0]) for index, text in enumerate(texts)
-        ]
+        return [Example(id=identifier(split, index), source=text, target=shortest[index][0]) for index, text in enumerate(texts)]
 
     def _references(self, texts: list[str], split: str) -> list[tuple[str, ...]]:
         """Each text, and then different texts that say the same."""

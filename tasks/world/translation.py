@@ -30,7 +30,7 @@ def _words(node: Node, source: Grammar, target: Grammar) -> Iterator[str]:
             yield from _words(child, source, target)
             memory = child.after
         elif isinstance(item, Note):
-            memory = memory._replace(**{item.field: item.value})
+            memory = memory.noted(item.field, item.value)
         else:
             words = target.lexicon[item.word_class(memory)].words
             yield words[ranks[item.group.split(".")[0]] if len(words) > 1 else 0]

@@ -1,0 +1,40 @@
+import pytest
+
+
+def test_a_translation_keeps_the_meaning(small, small_texts):
+    for text in small_texts[:150]:
+        translated = small.translation(text)
+        assert small.second_automaton.meaning(translated) == small.automaton.meaning(text)
+        assert len(translated.split()) <= len(text.split())
+
+
+def test_different_texts_have_different_translations(tiny, tiny_law):
+    texts = list(tiny_law)[::9]
+    assert len({tiny.translation(text) for text in texts}) == len(texts)
+
+
+def test_a_translation_is_as_probable_as_its_source(tiny, tiny_law):
+    for text in list(tiny_law)[::97]:
+        there = tiny.second_parser.probability(tiny.translation(text))
+        assert there == pytest.approx(tiny.parser.probability(text))
+
+
+def test_the_languages_share_punctuation_alone(small):
+    assert set(small.automaton.words) & set(small.second_automaton.words) == {".", ","}
+
+
+def test_verbs_stand_last_and_agree(small):
+    text = "the barrels , which are bistros , serve thai food ."
+    one, other = small.translation(text + " they stand near the mill .").split(" . ")[0].split(), None
+    other = small.translation(text.replace("barrels", "crown").replace("are bistros", "is a bistro").replace("serve", "serves")
+                              + " it stands near the mill .").split(" . ")[0].split()  # fmt: skip
+    assert one[-1] == other[-1] + "i"
+    assert one[-3:-1] == other[-3:-1]
+
+
+def test_adjectives_agree_in_gender(small):
+    genders = {
+        small.translation(f"the crown is a cheap {kind} and serves thai food . it stands near the mill .").split()[1][-2]
+        for kind in ("tavern", "bistro", "lodge")
+    }
+    assert genders == {"a", "o", "u"}
