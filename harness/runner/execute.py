@@ -152,22 +152,27 @@ class _Run:
                 self._make_ready(dependant)
 
     def _fill(self) -> None:
-        """Hand out what there is room for; exclusive stages when nothing else is ready, or when they waited for long.
+        """Hand out what there is room for; exclusive stages when nothing else is ready, or first when they waited for long.
 
-        Once one was refused, so that the pool drains a node for it, exclusive stages go first until none is left.
+        Then the pool makes room for them, and they stay first until none is left.
         """
         waited = time.monotonic() - self.waiting_since if self.waiting_since is not None else 0.0
-        if self.exclusive and (self.draining or waited > self.patience or not self.shared):
+        self.draining = bool(self.exclusive) and (self.draining or waited > self.patience)
+        if self.draining or not self.shared:
             self._hand_out(self.exclusive)
-            self.draining = bool(self.exclusive)
+        if self.draining and self.exclusive:
+            self.pool.make_room(self._job(self.exclusive[0][1]))
         self._hand_out(self.shared)
         if not self.exclusive:
             self.waiting_since = None
 
+    def _job(self, key: str) -> Job:
+        return self.again.get(key) or Job(self.plan.stages[key], self.store.address)
+
     def _hand_out(self, queue: list[tuple[int, str]]) -> None:
         while queue:
             key = queue[0][1]
-            job = self.again.get(key) or Job(self.plan.stages[key], self.store.address)
+            job = self._job(key)
             if not self.pool.offer(job):
                 return
             heapq.heappop(queue)

@@ -43,6 +43,10 @@ class Pool(Protocol):
         """Take a job if there is room for it now."""
         ...
 
+    def make_room(self, job: Job) -> None:
+        """Take nothing more where an exclusive job shall run, until it does."""
+        ...
+
     def collect(self, timeout: float) -> list[Outcome]:
         """Outcomes that have come in, waiting at most so many seconds for the first."""
         ...
@@ -72,6 +76,9 @@ class InProcessPool:
         self._outcomes.append(perform(job))
         return True
 
+    def make_room(self, job: Job) -> None:
+        """One job at a time is always alone."""
+
     def collect(self, timeout: float) -> list[Outcome]:
         """See `Pool`."""
         found, self._outcomes = self._outcomes, []
@@ -98,6 +105,7 @@ class SerialPool:
         self._jobs: dict[str, Job] = {}
         self._current: tuple[str, float] | None = None
         self._usual_seconds = 1.0
+        self._closed = False
 
     def check(self, stages: Iterable[Stage]) -> None:
         """See `Pool`."""
@@ -110,13 +118,18 @@ class SerialPool:
         """See `Pool`."""
         if self._jobs and not self._may_queue(job):
             return False
+        self._closed = False
         self._jobs[job.stage.key] = job
         self._started().send(job)
         return True
 
+    def make_room(self, job: Job) -> None:
+        """See `Pool`."""
+        self._closed = True
+
     def _may_queue(self, job: Job) -> bool:
         alone = job.stage.exclusive or any(waiting.stage.exclusive for waiting in self._jobs.values())
-        return not alone and self._usual_seconds < _SHORT_SECONDS and len(self._jobs) < _QUEUE
+        return not alone and not self._closed and self._usual_seconds < _SHORT_SECONDS and len(self._jobs) < _QUEUE
 
     def _started(self) -> "_Worker":
         if self._worker is None:

@@ -20,7 +20,7 @@ from harness.grid.schema import Resources
 from harness.runner.hardware import available_cpus, fingerprint
 from harness.runner.pool import late_message
 from harness.runner.stage import Stage
-from harness.runner.worker import Job, Outcome, perform
+from harness.runner.worker import Job, Outcome, perform, warm_up
 
 WINDOW = 256
 GRACE_SECONDS = 60.0  # for a worker to start; the worker itself keeps the deadline from its start
@@ -177,7 +177,7 @@ class RayPool:
         )
 
     def offer(self, job: Job) -> bool:
-        """See `Pool`; an exclusive job that finds no idle node closes one, so that it drains."""
+        """See `Pool`."""
         self._refresh()
         if len(self._running) >= WINDOW:
             return False
@@ -194,11 +194,13 @@ class RayPool:
         return min(plain or fitting, key=lambda node: node.cpus, default=None)
 
     def _idle_node(self, wanted: Resources) -> Node | None:
-        able = [node for node in self._nodes.values() if node.could(wanted)]
-        idle = next((node for node in able if not node.running), None)
-        if idle is None and able and not any(node.closed for node in able):
+        return next((node for node in self._nodes.values() if node.could(wanted) and not node.running), None)
+
+    def make_room(self, job: Job) -> None:
+        """Close the least busy node that could take an exclusive job, so that it drains."""
+        able = [node for node in self._nodes.values() if node.could(job.stage.resources)]
+        if able and not any(node.closed for node in able):
             min(able, key=lambda node: len(node.running)).closed = True
-        return idle
 
     def _submit(self, job: Job, node: Node) -> None:
         wanted, exclusive = job.stage.resources, job.stage.exclusive
@@ -299,6 +301,7 @@ def perform_on_node(job: Job) -> Outcome:
 
     if not ray.get_gpu_ids():
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    warm_up()
     signal.setitimer(signal.ITIMER_REAL, job.stage.limits.seconds)
     try:
         return perform(job)

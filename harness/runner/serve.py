@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
-from harness.runner.worker import Uncommitted, attempt
+from harness.runner.worker import Uncommitted, attempt, warm_up
 
 _COMMITTERS = 16
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -30,6 +30,7 @@ def serve(descriptor: int) -> None:
         with lock:
             connection.send(message)
 
+    warm_up()
     answer("ready")
     with ThreadPoolExecutor(_COMMITTERS) as committers:
         while True:

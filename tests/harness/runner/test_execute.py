@@ -110,7 +110,7 @@ class Paper:
     """A pool that only writes down what it was offered."""
 
     def __init__(self, slots):
-        self.slots, self.jobs, self.log = slots, [], []
+        self.slots, self.jobs, self.log, self.closed = slots, [], [], False
 
     def check(self, stages):
         pass
@@ -123,11 +123,15 @@ class Paper:
 
     def offer(self, job):
         alone = job.stage.exclusive or any(other.stage.exclusive for other in self.jobs)
-        if len(self.jobs) >= self.slots or (alone and self.jobs):
+        if len(self.jobs) >= self.slots or (self.jobs and (alone or self.closed)):
             return False
+        self.closed = False
         self.jobs.append(job)
         self.log.append((job.stage.kind, job.stage.spec["i"]))
         return True
+
+    def make_room(self, job):
+        self.closed = True
 
     def collect(self, timeout):
         return [Outcome(self.jobs.pop(0).stage.key, "done", 0.0)]
