@@ -35,7 +35,6 @@ def test_publish(tmp_path):
     started = time.perf_counter()
     publish(rows, local_uri(tmp_path), "bench")
     again = time.perf_counter() - started
-    print(
-        f"{ROWS} rows x {METRICS} metrics x {MOST_PARAMETERS} parameters: {seconds:.1f} s (processor {busy:.1f} s); again {again:.1f} s"
-    )
+    print(f"{ROWS} rows x {METRICS} metrics x {MOST_PARAMETERS} parameters: {seconds:.1f} s, processor {busy:.1f} s")
+    print(f"published again: {again:.1f} s")
     assert seconds <= SECONDS
