@@ -98,6 +98,11 @@ def zeros(count: int) -> list[float]:
     return [0.0] * count
 
 
+def ones(count: int) -> list[int]:
+    """A list of ones."""
+    return [1] * count
+
+
 def disagreements(left: Tensor, right: Tensor) -> int:
     """Number of entries in which two tensors differ."""
     return int((left != right).sum())

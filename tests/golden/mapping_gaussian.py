@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from golden_conversions import disagreements, ones, zeros
 
 from baselines.engine import Diffusion
 from baselines.parts.conditioning import Canvas, padded, side_by_side
@@ -52,6 +53,9 @@ class Given:
         self.arrays = arrays
 
     def normal(self, key, *shape):
+        return real(self.arrays[key])
+
+    def uniform(self, key, *shape):
         return real(self.arrays[key])
 
 
@@ -133,10 +137,13 @@ def ddim_step(schedule, T, t, x_t, model_output_x0, z, eta):
 
 
 def clamped_step(T, t, embedding, x_t, model_output_x0, z):
-    space = space_of(embedding, [0.0] * len(embedding))
-    clamped = Clamped(Stub(model_output_x0), space.snap)(real(x_t), None, None, None)
+    space = space_of(embedding, zeros(len(embedding)))
+    clamped = Clamped(Stub(model_output_x0), space.snap)(
+        real(x_t), torch.zeros(len(x_t)), torch.zeros(len(x_t), len(x_t[0]), dtype=torch.bool), None
+    )
     chain, kernel = table("sqrt", T), GaussianKernel(space.table.shape[1], posterior_variance)
-    levels = rows(chain.table[[t]]), rows(chain.levels[[t]])
+    steps = [t for _ in x_t]
+    levels = rows(chain.table[steps]), rows(chain.levels[steps])
     return {
         "pred_xstart": clamped.x0_hat,
         "ancestral_sample": ancestral(kernel, real(x_t), clamped, *levels, noise=real(z), final=not t),
@@ -153,12 +160,12 @@ def rounding(embedding, lm_head_bias, x):
         "lm_head_argmax": head,
         "lm_head_logits": space.logits(x),
         "neg_distance_logits": space.distance_logits(x),
-        "num_positions_where_clamp_and_lmhead_disagree": int(torch.ne(clamp, head).count_nonzero()),
+        "num_positions_where_clamp_and_lmhead_disagree": disagreements(clamp, head),
     }
 
 
 def gaussian_logp(embedding, x, ids, sigma):
-    space = space_of(embedding, [0.0] * len(embedding))
+    space = space_of(embedding, zeros(len(embedding)))
     return rounding_error(space.gaussian_logits(real(x), sigma), torch.tensor(ids))
 
 
@@ -199,7 +206,8 @@ def diffuseq_loss(schedule, T, t, input_ids, mask, embedding, lm_head_bias, z0, 
 
 
 def partial_noising(schedule, T, t, x0, noise, mask):
-    space = space_of(sum(x0, []), [0.0] * len(sum(x0, [])))
+    vectors = [vector for row in x0 for vector in row]
+    space = space_of(vectors, zeros(len(vectors)))
     model = diffusion(table(schedule, T), space, x0, step_variance, denoising_error)
     model.embed = None
     ids = torch.arange(len(space.table)).view_as(torch.tensor(mask))
@@ -211,7 +219,7 @@ def partial_noising(schedule, T, t, x0, noise, mask):
 
 
 def reverse_step(schedule, T, t, x_t, model_output_x0, embedding, input_ids, mask, z):
-    space = space_of(embedding, [0.0] * len(embedding))
+    space = space_of(embedding, zeros(len(embedding)))
     moved = []
     for index, x, output, ids, target, draw in zip(t, x_t, model_output_x0, input_ids, mask, z, strict=True):
         model = diffusion(table(schedule, T), space, [output], step_variance, denoising_error)
@@ -245,7 +253,7 @@ def layout(src_ids_with_cls_sep, trg_ids_with_cls_sep, seq_len, sep_id, pad_id):
         side_by_side(source[:-1], target[:-1], length=seq_len, end=source[-1], separator=sep_id)
         for source, target in zip(src_ids_with_cls_sep, trg_ids_with_cls_sep, strict=True)
     ]
-    given = padded([[1] * count for _, count in laid], seq_len).bool()
+    given = padded([ones(count) for _, count in laid], seq_len).bool()
     return {"input_ids": padded([row for row, _ in laid], seq_len, pad_id), "input_mask": given.logical_not().long()}
 
 

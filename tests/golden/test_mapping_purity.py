@@ -38,6 +38,7 @@ def offences(source: str) -> list[str]:
     tree = ast.parse(source)
     known = _known_names(tree)
     ends = {id(end) for node in ast.walk(tree) if isinstance(node, ast.Slice) for end in (node.lower, node.upper, node.step)}
+    ends |= {id(node.slice) for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
     return [f"{node.lineno}: {what}" for node in ast.walk(tree) if id(node) not in ends for what in _offence(node, known)]
 
 
@@ -127,7 +128,7 @@ def test_the_rule_finds_offences(source: str) -> None:
         "from golden_conversions import floats\nx = floats([1.0])",
         "x = a if b is None else c",
         "x = a if b == 'mask' else c",
-        "x = table['key'][-3:]",
+        "x = table['key'][-3:][-1]",
         "import torch\nx = torch.stack(y)",
         "def f(x): return {'a': x.alpha_bar(x)}",
     ],

@@ -1,0 +1,93 @@
+"""A change to a production function must turn its golden kinds red."""
+
+from collections import defaultdict
+from functools import cache
+
+import pytest
+from golden_cases import Case, cases, computed, differences, kinds
+from golden_mutation import Function, Mutant, applied, called, mutants
+from golden_quirks import QUIRKS, Quirk
+
+TRIED = 6
+"""Changes per function before the quick test gives up on it."""
+UNSEEN = {
+    "harness.schedules.discretised:refuse": "refuses bad tables; names the first bad step",
+    "harness.schedules.discretised:at_least_one": "refuses empty tables",
+    "baselines.parts.timesteps:_count": "refuses bad respacings",
+}
+"""Functions whose changes no golden number can see, with the reason."""
+SHARE_SEEN = 0.75
+"""Share of all changes that golden numbers see; most of the rest are limits that no case reaches."""
+
+
+@cache
+def mapped() -> dict[str, list[Case]]:
+    """kind -> its first, middle and last case, cheap enough to run many times."""
+    found: dict[str, list[Case]] = defaultdict(list)
+    for case in cases():
+        if case.kind in kinds() and QUIRKS.get(case.id, Quirk("", frozenset({"-"}))).fields:
+            found[case.kind].append(case)
+    return {kind: [some[i] for i in sorted({0, len(some) // 2, len(some) - 1})] for kind, some in found.items()}
+
+
+@cache
+def users() -> dict[Function, list[Case]]:
+    """Production function -> the cases that run through it."""
+    found: dict[Function, list[Case]] = defaultdict(list)
+    for some in mapped().values():
+        for case in some:
+            for function in called(lambda case=case: computed(case)):
+                found[function].append(case)
+    return found
+
+
+def red(case: Case) -> bool:
+    """Whether a case fails now."""
+    ignored = QUIRKS[case.id].fields if case.id in QUIRKS else frozenset()
+    try:
+        return bool(differences(case.expected, computed(case), case.tolerance, ignored))
+    except Exception:
+        return True
+
+
+def seen(mutant: Mutant) -> bool:
+    """Whether any case of the function turns red."""
+    with applied(mutant):
+        return any(red(case) for case in users()[mutant.function])
+
+
+def spread(some: list[Mutant]) -> list[Mutant]:
+    """A few changes from all over a function."""
+    return some[:: max(1, len(some) // TRIED)][:TRIED]
+
+
+@pytest.mark.timeout(900)
+def test_every_production_function_is_seen_by_its_kinds() -> None:
+    blind = [str(f) for f in users() if mutants(f) and str(f) not in UNSEEN and not any(map(seen, spread(mutants(f))))]
+    assert not blind, "\n".join(sorted(blind))
+
+
+@pytest.mark.timeout(900)
+def test_every_mapped_kind_can_turn_red() -> None:
+    for kind, some in mapped().items():
+        own = [f for f in users() if any(case in users()[f] for case in some)]
+        assert own, f"{kind} runs through no production function"
+        changes = (change for function in own for change in spread(mutants(function)))
+        assert any(_turns(change, some) for change in changes), f"{kind} stays green whatever is changed"
+
+
+def _turns(mutant: Mutant, some: list[Case]) -> bool:
+    with applied(mutant):
+        return any(map(red, some))
+
+
+@pytest.mark.slow
+def test_most_changes_are_seen() -> None:
+    every = [mutant for function in users() for mutant in mutants(function)]
+    missed = [str(mutant) for mutant in every if not seen(mutant)]
+    assert len(missed) <= (1 - SHARE_SEEN) * len(every), "\n".join(sorted(missed))
+
+
+def test_everything_is_green_again_after_a_change() -> None:
+    for some in mapped().values():
+        assert not red(some[0])
