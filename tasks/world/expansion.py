@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tasks.world.meaning import Memory
-from tasks.world.rules import Grammar, Item, Note, Sub, Word
+from tasks.world.rules import Grammar, Item, Note, Rule, Sub, Word
 
 Label = tuple[str, str, str]
 """Word class, attribute said (or ""), fixed value (or "" where the word decides)."""
@@ -30,10 +30,12 @@ class RawAutomaton:
     Attributes:
         arcs: arcs leaving each state.
         final: probability of ending in each state.
+        endings: number of derivations that end in each state without another word.
     """
 
     arcs: list[list[Arc]] = field(default_factory=list)
     final: list[float] = field(default_factory=list)
+    endings: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -41,6 +43,7 @@ class _Expansion:
     grammar: Grammar
     stacks: dict[tuple[Item, int], int] = field(default_factory=dict)
     nodes: list[tuple[Item, int]] = field(default_factory=list)
+    rewritten: dict[tuple[int, int], int] = field(default_factory=dict)
     states: dict[tuple[int, Memory], int] = field(default_factory=dict)
     queue: list[tuple[int, Memory]] = field(default_factory=list)
 
@@ -53,6 +56,13 @@ class _Expansion:
                 self.nodes.append(node)
             below = self.stacks[node]
         return below
+
+    def rewrite(self, rule: Rule, below: int) -> int:
+        """The stack with the body of a rule on top."""
+        key = (id(rule), below)
+        if key not in self.rewritten:
+            self.rewritten[key] = self.push(self.grammar.body(rule), below)
+        return self.rewritten[key]
 
     def state(self, stack: int, memory: Memory) -> int:
         """Number of a state, new or known."""
@@ -72,7 +82,7 @@ class _Expansion:
             yield from self.steps(below, memory.noted(item.field, item.value), weight)
         elif isinstance(item, Sub):
             for share, rule in self.grammar.choices(item.name, memory):
-                yield from self.steps(self.push(self.grammar.body(rule), below), memory, weight * share)
+                yield from self.steps(self.rewrite(rule, below), memory, weight * share)
         else:
             yield (item.word_class(memory), item.says, item.value), self.state(below, self.after(item, memory)), weight
 
@@ -91,14 +101,11 @@ def expand(grammar: Grammar) -> RawAutomaton:
     work.state(work.push((Sub(grammar.start),), -1), Memory())
     while len(raw.arcs) < len(work.queue):
         stack, memory = work.queue[len(raw.arcs)]
-        arcs, final = [], 0.0
-        for label, target, weight in work.steps(stack, memory, 1.0):
-            if label is None:
-                final += weight
-            else:
-                arcs.append(Arc(label, target, weight))
-        raw.arcs.append(arcs)
-        raw.final.append(final)
+        steps = list(work.steps(stack, memory, 1.0))
+        ends = [weight for label, _, weight in steps if label is None]
+        raw.arcs.append([Arc(label, target, weight) for label, target, weight in steps if label is not None])
+        raw.final.append(sum(ends))
+        raw.endings.append(len(ends))
     return raw
 
 
@@ -110,7 +117,7 @@ def ambiguities(raw: RawAutomaton) -> list[tuple[int, int]]:
     before, accepting = _self_product(raw)
     useful, todo = set(accepting), list(accepting)
     while todo:
-        for pair in before[todo.pop()]:
+        for pair in before.get(todo.pop(), []):
             if pair not in useful:
                 useful.add(pair)
                 todo.append(pair)
@@ -126,8 +133,9 @@ def _self_product(
     todo, accepting = [start], []
     while todo:
         pair = todo.pop()
-        if raw.final[pair[0]] and raw.final[pair[1]]:
-            accepting.append(pair)
+        left, right, split = pair
+        if raw.endings[left] and raw.endings[right]:
+            accepting.append((left, right, split or raw.endings[left] > 1))
         for after in _moves(raw, pair):
             if after not in before:
                 before[after] = []

@@ -22,7 +22,8 @@ class WorldExact:
 
     Unconditional texts: the share in the language, raw and standardised for length; the mean length; the true negative
     log-likelihood of those in the language; distance of the attribute laws; coverage of meanings and rules; copies of the
-    training set; errors by kind. With a condition: the share that says exactly what was asked ("correct"), and the share in the language.
+    training set; errors by kind. With a condition: the share that says exactly what was asked ("correct"), and the share in the
+    language.
     """
 
     name: ClassVar[str] = "world"

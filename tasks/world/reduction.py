@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tasks.world.expansion import Arc, Label, RawAutomaton
 
-DIGITS = 11
+DIGITS = 12
 Subset = tuple[tuple[int, float], ...]
 
 
@@ -56,8 +56,8 @@ class _Classes:
     known: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def add(self, state: int, merged: list[int]) -> int:
-        arcs = sorted((arc.label, merged[arc.target], float(f"{arc.weight:.{DIGITS - 1}e}")) for arc in self.source.arcs[state])
-        key = (float(f"{self.source.final[state]:.{DIGITS - 1}e}"), tuple(arcs))
+        arcs = sorted((arc.label, merged[arc.target], round(arc.weight, DIGITS)) for arc in self.source.arcs[state])
+        key = (round(self.source.final[state], DIGITS), tuple(arcs))
         if key not in self.known:
             self.known[key] = len(self.result.arcs)
             self.result.arcs.append([Arc(arc.label, merged[arc.target], arc.weight) for arc in self.source.arcs[state]])

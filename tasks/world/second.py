@@ -21,7 +21,8 @@ FUNCTION_WORDS = {
     "be.sg": "est", "be.pl": "esti", "it.sg": "lo", "it.pl": "loi", "its.sg": "lus", "its.pl": "luis", ".": ".", ",": ",",
     "and": "ke", "both": "dup", "notonly": "nis", "butalso": "sed", "neither": "nek", "which.sg": "kva", "which.pl": "kvai",
     "that": "kel", "whom": "kem", "exist.sg": "jest", "exist.pl": "jesti", "called": "nam", "although": "tam",
-    "prices.acc": "pretan", "prices.nom": "preta", "reviews.acc": "kritun", "reviews.nom": "kritu", "child": "punan", "kitchen": "kusina",
+    "prices.acc": "pretan", "prices.nom": "preta", "reviews.acc": "kritun", "reviews.nom": "kritu", "child": "punan",
+    "kitchen": "kusina",
 }  # fmt: skip
 
 

@@ -32,8 +32,9 @@ def test_the_raw_automaton_is_not_deterministic_so_that_the_proof_says_something
         [("TEXT", 1, "a B"), ("TEXT", 1, "A b"), ("A", 1, "a"), ("B", 1, "b")],
         [("TEXT", 1, "A b"), ("A", 1, "a"), ("A", 2, "a")],
         [("TEXT", 1, "A A"), ("A", 1, ""), ("A", 1, "a")],
+        [("TEXT", 1, "a A"), ("A", 1, ""), ("A", 1, "B"), ("B", 1, "")],
     ],
-    ids=["two states", "two parallel arcs", "two empty parts"],
+    ids=["two states", "two parallel arcs", "two empty parts", "two empty ends"],
 )
 def test_ambiguity_is_found(bodies):
     assert ambiguities(expand(grammar_of(*bodies)))
