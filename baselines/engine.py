@@ -131,7 +131,7 @@ class Diffusion(nn.Module):
     def advance(
         self, x_t: Tensor, prompt: Canvas, step: int, left: int, noise: Tensor, denoise: Denoiser, previous: Estimate | None
     ) -> tuple[Tensor, Estimate]:
-        """Undo steps of the chain from `step` down until `left` are left; none left is the data. Given positions come out clean."""
+        """Undo the steps of the chain from `step` down until `left` are left (0 is the data); given positions come out clean."""
         index, s = (torch.full((len(x_t),), number, device=prompt.ids.device) for number in (step, left))
         estimate = denoise(x_t, self.time_input(index), prompt.given, previous)
         alpha_t, alpha_s = self.alpha(index + 1, prompt), self.alpha(s, prompt)

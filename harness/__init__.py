@@ -9,33 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.contracts import (
-        Budget, Content, Example, FitContext, FitReport, Generation, Likelihood, Measurement, Request, Sampling, Task,
-        TaskData, TaskView, TextModel,
+        Budget,
+        Content,
+        Example,
+        FitContext,
+        FitReport,
+        Generation,
+        Likelihood,
+        Measurement,
+        Request,
+        Sampling,
+        Task,
+        TaskData,
+        TaskView,
+        TextModel,
     )  # fmt: skip
     from harness.design import Design
     from harness.leaderboard import table
 
-_HOMES = {
-    "contracts": (
-        "Budget",
-        "Content",
-        "Example",
-        "FitContext",
-        "FitReport",
-        "Generation",
-        "Likelihood",
-        "Measurement",
-        "Request",
-        "Sampling",
-        "Task",
-        "TaskData",
-        "TaskView",
-        "TextModel",
-    ),  # fmt: skip
-    "design": ("Design",),
-    "leaderboard": ("table",),
-}
-_HOME_OF = {name: f"harness.{module}" for module, names in _HOMES.items() for name in names}
+_CONTRACTS = (
+    "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request", "Sampling",
+    "Task", "TaskData", "TaskView", "TextModel",
+)  # fmt: skip
+_HOME_OF = {**dict.fromkeys(_CONTRACTS, "harness.contracts"), "Design": "harness.design", "table": "harness.leaderboard"}
 
 __all__ = [
     "Budget", "Content", "Design", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",
