@@ -144,13 +144,13 @@ def _collect(node: ast.AST, found: list[ast.expr]) -> None:
 
 
 def changed(place: ast.expr) -> ast.expr:
-    """A place after its change: + for -, * for /, >= for <, no sign for a sign, another number, a sign on a result."""
+    """A place after its change: + for -, * for /, >= for <, no sign, another number, a sign on a result."""
     if isinstance(place, ast.BinOp) and type(place.op) in SWAPS:
         return ast.BinOp(place.left, SWAPS[type(place.op)](), place.right)
     if isinstance(place, ast.Compare) and type(place.ops[0]) in FLIPS:
         return ast.Compare(place.left, [FLIPS[type(place.ops[0])](), *place.ops[1:]], place.comparators)
     if isinstance(place, ast.UnaryOp) and isinstance(place.op, ast.USub):
-        return place.operand
+        return ast.UnaryOp(ast.USub(), changed(place.operand)) if isinstance(place.operand, ast.Constant) else place.operand
     if not isinstance(place, ast.Constant) or type(place.value) not in (int, float):
         return ast.UnaryOp(ast.USub(), place)
     return ast.Constant(place.value + 1 if isinstance(place.value, int) else place.value * 1.5 + 0.01)

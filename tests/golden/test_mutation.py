@@ -1,5 +1,6 @@
 """A change to a production function must turn its golden kinds red."""
 
+import time
 from collections import defaultdict
 from functools import cache
 
@@ -13,7 +14,12 @@ TRIED = 6
 UNSEEN = {
     "harness.schedules.discretised:refuse": "refuses bad tables; names the first bad step",
     "harness.schedules.discretised:at_least_one": "refuses empty tables",
+    "harness.schedules.names:SchedulePlan.specification": "words a specification",
+    "harness.schedules.names:_checked": "refuses bad specifications; makes a schedule with a stand-in kernel and drops it",
+    "harness.schedules.composed:Composed.__init__": "its number is the cap of a changed table, which is not tabulated again",
+    "baselines.parts.chains:NearestNeighbour._curve": "information itself, of which only ratios are used: a sign cancels",
     "baselines.parts.timesteps:_count": "refuses bad respacings",
+    "baselines.parts.timesteps:LossSecondMoment.probabilities": "divides by a sum that is 1 in every case with a full history",
 }
 """Functions whose changes no golden number can see, with the reason."""
 SHARE_SEEN = 0.75
@@ -32,13 +38,14 @@ def mapped() -> dict[str, list[Case]]:
 
 @cache
 def users() -> dict[Function, list[Case]]:
-    """Production function -> the cases that run through it."""
-    found: dict[Function, list[Case]] = defaultdict(list)
-    for some in mapped().values():
-        for case in some:
-            for function in called(lambda case=case: computed(case)):
-                found[function].append(case)
-    return found
+    """Production function -> the cases that run through it, the quickest first."""
+    found: dict[Function, list[tuple[float, str, Case]]] = defaultdict(list)
+    for case in (case for some in mapped().values() for case in some):
+        start = time.perf_counter()
+        functions = called(lambda case=case: computed(case))
+        for function in functions:
+            found[function].append((time.perf_counter() - start, case.id, case))
+    return {function: [case for *_, case in sorted(some, key=lambda item: item[:2])] for function, some in found.items()}
 
 
 def red(case: Case) -> bool:
@@ -70,7 +77,7 @@ def test_every_production_function_is_seen_by_its_kinds() -> None:
 @pytest.mark.timeout(900)
 def test_every_mapped_kind_can_turn_red() -> None:
     for kind, some in mapped().items():
-        own = [f for f in users() if any(case in users()[f] for case in some)]
+        own = [function for function, cases_of in users().items() if any(case in cases_of for case in some)]
         assert own, f"{kind} runs through no production function"
         changes = (change for function in own for change in spread(mutants(function)))
         assert any(_turns(change, some) for change in changes), f"{kind} stays green whatever is changed"
