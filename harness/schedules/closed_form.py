@@ -31,8 +31,9 @@ def checked_time(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     Raises:
         ValueError: some t lies outside [0, 1] or is not a number.
     """
-    if not bool(((t >= 0) & (t <= 1)).all()):
-        raise ValueError(f"t must lie in [0, 1] (0 is data, 1 is noise); got values from {t.min():g} to {t.max():g}.")
+    low, high = torch.stack(t.aminmax()).tolist()
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"t must lie in [0, 1] (0 is data, 1 is noise); got values from {low:g} to {high:g}.")
     return t.to(torch.float64)
 
 
