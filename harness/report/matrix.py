@@ -16,7 +16,7 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
         "registered", "kind", "families", "space", "kernel", "schedule", "grains", "predicts", "conditioning", "posterior",
         "last_step", "likelihood", "paper",
     ),
-    "tasks": ("registered", "version", "families", "metrics", "licence"),
+    "tasks": ("registered", "version", "families", "summary", "licence"),
     "schedules": ("name", "equation", "parameters", "grain", "start", "end"),
     "metrics": ("registered", "version", "families", "values", "needs"),
 }  # fmt: skip

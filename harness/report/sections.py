@@ -9,7 +9,10 @@ from harness.tracking.rows import Row
 
 # What is looked at first; a section is sorted by the first of these that it has.
 HEADLINES: Mapping[str, tuple[str, ...]] = {
-    "ucg": ("in_language_standardised", "judge_ppl", "mauve", "in_language", "mean_words", "own_bits_per_byte", "distinct_2"),
+    "ucg": (
+        "in_language_standardised", "judge_ppl", "mauve", "in_language", "true_nll", "mean_words", "own_bits_per_byte",
+        "distinct_2",
+    ),
     "a2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
     "t2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
 }  # fmt: skip
