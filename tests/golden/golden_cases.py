@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of one JSON file; FORMAT.md describes the fields."""
+    """One case of one JSON file; README.md describes the fields."""
 
     id: str
     kind: str
@@ -60,7 +60,7 @@ def computed(case: Case) -> Any:
 
 
 def differences(expected: Any, got: Any, tolerance: Any, ignored: frozenset[str] = frozenset(), path: str = "") -> list[str]:
-    """Where a returned value breaks the comparator rule of FORMAT.md; empty when it passes.
+    """Where a returned value breaks the comparator rule of README.md; empty when it passes.
 
     Args:
         expected: from the file.
