@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tasks.world.automaton import Automaton
+from tasks.world.meaning import plain
 
 VERBS = ("be", "serve", "charge", "lie", "stand", "receive", "welcome", "refuse", "own", "dislike")
 SUBJECTS = ("name", "it", "kind", "owner", "foe", "kitchen", "prices", "reviews")
@@ -35,7 +36,8 @@ def errors(automaton: Automaton, text: str) -> Counter[str]:
             found[_kind(automaton, tokens, position, state, arc, said)] += 1
         if arc is None:
             return found
-        said.add(automaton.says[arc][0])
+        attribute = plain(automaton.says[arc][0])
+        said = {attribute} if attribute == "name" else said | {attribute}
         state = int(automaton.target[arc])
     if not automaton.final[state] or len(tokens) >= automaton.canvas:
         found["ending"] += 1

@@ -8,16 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.world.meaning import Memory
-from tasks.world.rules import Grammar, Item, Note, Rule, Sub, Word
+from tasks.world.rules import Grammar, Item, Note, Rule, Sub, Turn, Word
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A word of a derivation: its class, and which word of the class."""
+    """A word of a derivation.
+
+    Attributes:
+        word_class, index: its class, and which word of the class.
+        text: the word.
+        attribute, value: what it says; "" where it says nothing.
+    """
 
     word_class: str
     index: int
     text: str
+    attribute: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +97,8 @@ class Chart:
         """All readings of one item."""
         if isinstance(item, Sub):
             return self.read(item.name, start, memory)
-        if isinstance(item, Note):
-            return (Reading(start, memory.noted(item.field, item.value), 1.0, ()),)
+        if isinstance(item, Note | Turn):
+            return (Reading(start, item.after(memory), 1.0, ()),)
         return tuple(self.read_word(item, start, memory))
 
     def read_word(self, item: Word, start: int, memory: Memory) -> Iterator[Reading]:
@@ -100,8 +108,10 @@ class Chart:
             return
         index = self.places[self.tokens[start]][1]
         after = self.grammar.law.remember(memory, item.says, item.value) if item.says else memory
-        leaf = Leaf(name, index, self.tokens[start])
-        yield Reading(start + 1, after, self.grammar.lexicon[name].probabilities[index], (leaf,))
+        group = self.grammar.lexicon[name]
+        value = item.value or (group.values[index] if item.says else "")
+        leaf = Leaf(name, index, self.tokens[start], item.attribute(memory), value)
+        yield Reading(start + 1, after, group.probabilities[index], (leaf,))
 
 
 def left_corners(grammar: Grammar) -> dict[int, frozenset[str]]:
@@ -155,23 +165,18 @@ class Parser:
         return found[0][1] if found else None
 
 
-def meaning_of(node: Node, grammar: Grammar) -> dict[str, str]:
+def meaning_of(node: Node) -> dict[str, str]:
     """What a derivation says."""
-    said: dict[str, str] = {}
-    for word, leaf in spoken(node, grammar):
-        if word.says:
-            said[word.says] = word.value or grammar.lexicon[leaf.word_class].values[leaf.index]
-    return said
+    return {leaf.attribute: leaf.value for leaf in leaves(node) if leaf.attribute}
 
 
-def spoken(node: Node, grammar: Grammar) -> Iterator[tuple[Word, Leaf]]:
-    """The words of a derivation from left to right, with the items that they stand for."""
-    items = [item for item in grammar.body(node.rule) if not isinstance(item, Note)]
-    for item, part in zip(items, node.parts, strict=True):
+def leaves(node: Node) -> Iterator[Leaf]:
+    """The words of a derivation from left to right."""
+    for part in node.parts:
         if isinstance(part, Node):
-            yield from spoken(part, grammar)
-        elif isinstance(item, Word):
-            yield item, part
+            yield from leaves(part)
+        else:
+            yield part
 
 
 def rules_used(node: Node) -> set[Rule]:

@@ -18,15 +18,20 @@ DEPTHS = (0, 1)
 
 def all_rules(size: Size) -> tuple[Rule, ...]:
     """Every rule of a size."""
-    parts = (_discourse, _opening, _sentences, _predicates, _clauses, _kind_phrases, _values, _landmarks)
+    parts = (_discourse, _opening, _sentences, _predicates, _clauses, _kind_phrases, _values, _attached, _landmarks)
     return tuple(item for part in parts for item in part(size))
 
 
 def _discourse(size: Size) -> Iterator[Rule]:
-    yield rule("TEXT", 1, "OPEN MORE1", "OPEN MORE1")
+    yield rule("TEXT", 1, "OPEN MORE1 TURN1", "OPEN MORE1 TURN1")
+    for place in range(1, size.places):
+        yield rule(f"TURN{place}", size.alone, "", "")
+        turn = f"+place OPEN MORE1 TURN{place + 1}"
+        yield rule(f"TURN{place}", 1 - size.alone, turn, turn)
+    yield rule(f"TURN{size.places}", 1, "", "")
     for done in range(1, size.sentences):
         yield rule(f"MORE{done}", size.stop, "", "", said=size.least)
-        last = "LAST" if done > 1 else "NEXT"
+        last = "LAST" if done == size.sentences - 1 > 1 else "NEXT"
         yield rule(f"MORE{done}", 1 - size.stop, f"{last} MORE{done + 1}", f"{last} MORE{done + 1}", free=1)
     yield rule(f"MORE{size.sentences}", 1, "", "")
 
@@ -94,8 +99,9 @@ def _clauses(size: Size) -> Iterator[Rule]:
         for attribute, weight, first, second in (
             ("food", 3, "serve* DISH", "DISH serve*"),
             ("price", 2, "COSTS", "COSTS"),
-            ("rating", 2, "receive* RATEacc reviews", "RATEacc reviews.acc receive*"),
+            ("rating", 2, "receive* RATEacc reviews CRITICS", "RATEacc reviews.acc CRITICS receive*"),
             ("family", 2, "FAMILY", "FAMILY"),
+            ("area", 2, "lie* in the area!area", "area!area lie*"),
             ("near", 3, f"stand* beside {place}", f"{place} stand*"),
         ):
             if attribute in size.open and (attribute, head) != ("near", "BARE"):
@@ -124,12 +130,16 @@ def _kind_phrases(size: Size) -> Iterator[Rule]:
 
 def _values(size: Size) -> Iterator[Rule]:
     for gender, weight in zip(GENDERS, zipf(len(NOUNS)), strict=True):
-        yield rule("DISH", weight, f"food!food noun.{gender}", f"food.{gender}!food noun.{gender}")
+        yield rule("DISH", weight, f"food!food noun.{gender} COOK", f"food.{gender}!food noun.{gender} COOK")
     for price in prices(size):
         weight = 0.5 if price == "fair" and size.has("neither") else 1
         draws, says = [("price", price)], f"!price={price}"
         yield rule(
-            "COSTS", weight, f"charge* cost.{price}{says} prices", f"cost.{price}.acc{says} prices.acc charge*", draws=draws
+            "COSTS",
+            weight,
+            f"charge* cost.{price}{says} prices SINCE",
+            f"cost.{price}.acc{says} prices.acc SINCE charge*",
+            draws=draws,
         )
         yield rule("COSTnom", 1, f"cost.{price}{says}", f"cost.{price}.nom{says}", draws=draws)
     if "fair" in prices(size) and size.has("neither"):
@@ -142,6 +152,18 @@ def _values(size: Size) -> Iterator[Rule]:
     if "family" in size.open:
         yield rule("FAMILY", 1, "welcome*!family=yes child", "child welcome*!family=yes", draws=[("family", "yes")])
         yield rule("FAMILY", 1, "refuse*!family=no child", "child refuse*!family=no", draws=[("family", "no")])
+
+
+def _attached(size: Size) -> Iterator[Rule]:
+    """Attributes that only another one introduces."""
+    for head, attribute, first in (
+        ("COOK", "chef", "by the chef!chef"),
+        ("CRITICS", "critic", "from the critic!critic"),
+        ("SINCE", "season", "since season!season"),
+    ):
+        yield rule(head, 1 - size.attached, "", "")
+        if size.has(attribute):
+            yield rule(head, size.attached, first, f"{attribute}!{attribute}")
 
 
 def _landmarks(size: Size) -> Iterator[Rule]:

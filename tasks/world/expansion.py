@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tasks.world.meaning import Memory
-from tasks.world.rules import Grammar, Item, Note, Rule, Sub, Word
+from tasks.world.rules import Grammar, Item, Note, Rule, Sub, Turn, Word
 
 Label = tuple[str, str, str]
 """Word class, attribute said (or ""), fixed value (or "" where the word decides)."""
@@ -78,13 +78,14 @@ class _Expansion:
             yield None, -1, weight
             return
         item, below = self.nodes[stack]
-        if isinstance(item, Note):
-            yield from self.steps(below, memory.noted(item.field, item.value), weight)
+        if isinstance(item, Note | Turn):
+            yield from self.steps(below, item.after(memory), weight)
         elif isinstance(item, Sub):
             for share, rule in self.grammar.choices(item.name, memory):
                 yield from self.steps(self.rewrite(rule, below), memory, weight * share)
         else:
-            yield (item.word_class(memory), item.says, item.value), self.state(below, self.after(item, memory)), weight
+            label = item.word_class(memory), item.attribute(memory), item.value
+            yield label, self.state(below, self.after(item, memory)), weight
 
     def after(self, word: Word, memory: Memory) -> Memory:
         """The memory after a word."""

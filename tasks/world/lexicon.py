@@ -19,7 +19,7 @@ OPEN_WORDS = {
     "name.sg": "crown heron lantern anchor orchard falcon compass harp thistle beacon pelican juniper mitre saddle cedar otter",
     "name.pl": "willows ravens barrels swans bells antlers poppies foxes candles keys sparrows acorns",
     "food": "thai french greek polish vegan persian korean basque tuscan creole cuban nordic kosher welsh lebanese turkish",
-    "chef": "cook baker brewer pupil cousin uncle widower hermit butcher gardener",
+    "chef": "chef baker brewer pupil cousin uncle widower hermit butcher gardener",
     "area": "harbour market castle forest meadow suburb port valley hill dock marsh park",
     "near": "mill bridge chapel tower library museum theatre fountain statue station brewery quarry gate pier school bank",
     "critic": "sailors poets farmers judges tourists locals soldiers painters scholars drivers",

@@ -24,6 +24,7 @@ class Memory(NamedTuple):
         kind: the kind said, kept until the subject of the next sentence is over, or "".
         price: group of the price said, kept only until the rating is said.
         rating: group of the rating said, kept only until the price is said.
+        place: how many places were spoken of before this one.
     """
 
     said: int = 0
@@ -31,6 +32,11 @@ class Memory(NamedTuple):
     kind: str = ""
     price: str = ""
     rating: str = ""
+    place: int = 0
+
+    def turned(self) -> "Memory":
+        """The memory at the beginning of the next place."""
+        return Memory(place=self.place + 1)
 
     def noted(self, name: str, value: str) -> "Memory":
         """The memory with another value in a field of text."""
@@ -103,6 +109,17 @@ def _partner(attribute: str) -> str:
     return PAIRED[1 - PAIRED.index(attribute)]
 
 
+def attribute_of(attribute: str, place: int) -> str:
+    """Name of an attribute of a place: "food" of the first, "food2" of the second."""
+    return attribute if place == 0 else f"{attribute}{place + 1}"
+
+
+def plain(attribute: str) -> str:
+    """Name of an attribute without its place."""
+    return attribute.rstrip("0123456789")
+
+
 def ordered(meaning: Meaning) -> tuple[tuple[str, str], ...]:
-    """Attributes and values in the fixed order of the language."""
-    return tuple((name, meaning[name]) for name in ORDER if name in meaning)
+    """Attributes and values in the fixed order of the language, place by place."""
+    names = sorted(meaning, key=lambda name: (name[len(plain(name)) :], ORDER.index(plain(name))))
+    return tuple((name, meaning[name]) for name in names)

@@ -9,6 +9,7 @@ A rule has one body in either language. Bodies are written in a small notation, 
     refuse*!family=no   a word that says `family` with a fixed value
     #sg             no word: the subject is singular from here on
     -kind           no word: the kind is forgotten
+    +place          no word: from here on the text speaks of the next place
 
 Both bodies hold the same nonterminals, and say the same attributes, in the same order; words move freely between them. So the
 memory runs through both in the same way, and one derivation is a text in either language.
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tasks.world.meaning import Law, Memory
+from tasks.world.meaning import Law, Memory, attribute_of
 
 _ITEM = re.compile(r"(?P<word>[^\s!*#]+)(?P<agrees>\*)?(?:!(?P<says>[a-z]+)(?:=(?P<value>[a-z]+))?)?")
 
@@ -38,6 +39,19 @@ class Note:
 
     field: str
     value: str
+
+    def after(self, memory: Memory) -> Memory:
+        """The memory after the note."""
+        return memory.noted(self.field, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """No word: the text turns to the next place."""
+
+    def after(self, memory: Memory) -> Memory:
+        """The memory after the turn."""
+        return memory.turned()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +74,12 @@ class Word:
         """The class that the word is drawn from."""
         return f"{self.group}.{memory.number}" if self.agrees else self.group
 
+    def attribute(self, memory: Memory) -> str:
+        """The attribute said, of the place spoken of; "" where none is."""
+        return self.says and attribute_of(self.says, memory.place)
 
-Item = Sub | Note | Word
+
+Item = Sub | Note | Turn | Word
 
 
 def items(text: str) -> tuple[Item, ...]:
@@ -76,6 +94,8 @@ def items(text: str) -> tuple[Item, ...]:
 def _item(part: str) -> Item:
     if part.startswith("#"):
         return Note("number", part[1:])
+    if part == "+place":
+        return Turn()
     if part.startswith("-"):
         return Note(part[1:], "")
     if part[0].isupper():

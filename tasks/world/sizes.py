@@ -16,10 +16,12 @@ class Size:
         kinds, prices, ratings: how many values these attributes have.
         synonyms: most words for one verb or value.
         sentences: most sentences on one place.
-        places: how many places a text speaks of, one after the other.
+        places: how many places a text speaks of at most, one after the other.
+        alone: probability of not turning to another place.
         least: attributes that a text says at least, of each place.
         stop: probability of ending after a sentence, once enough is said.
         relative: probability of a relative clause, at every depth; cut at depth 2.
+        attached: probability of an attribute that only another one introduces: chef, critic, season.
         constructions: which of the optional constructions exist.
     """
 
@@ -33,9 +35,11 @@ class Size:
     synonyms: int
     sentences: int
     places: int = 1
+    alone: float = 1.0
     least: int
     stop: float
     relative: float
+    attached: float = 0.0
     constructions: tuple[str, ...]
 
     def count(self, name: str) -> int:
@@ -87,7 +91,33 @@ SMALL = Size(
         "existential", "owner", "foe", "area",
     ),
 )  # fmt: skip
-SIZES = {size.name: size for size in (TINY, SMALL)}
+MEDIUM = replace(
+    SMALL,
+    name="medium",
+    canvas=64,
+    open=(*SMALL.open, "area"),
+    counts=(
+        ("name.sg", 60), ("name.pl", 40), ("food", 60), ("area", 40), ("near", 80), ("chef", 40), ("critic", 30), ("season", 20),
+        ("owner.sg", 30), ("owner.pl", 30), ("foe.sg", 30), ("foe.pl", 30),
+    ),
+    sentences=4,
+    least=5,
+    stop=0.3,
+    attached=0.35,
+    constructions=(*SMALL.constructions, "chef", "critic", "season"),
+)  # fmt: skip
+LARGE = replace(
+    MEDIUM,
+    name="large",
+    canvas=128,
+    counts=(
+        ("name.sg", 900), ("name.pl", 600), ("food", 400), ("area", 300), ("near", 800), ("chef", 300), ("critic", 200),
+        ("season", 100), ("owner.sg", 250), ("owner.pl", 250), ("foe.sg", 250), ("foe.pl", 250),
+    ),
+    places=3,
+    alone=0.2,
+)  # fmt: skip
+SIZES = {size.name: size for size in (TINY, SMALL, MEDIUM, LARGE)}
 
 
 def size_named(name: str) -> Size:

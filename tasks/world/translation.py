@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tasks.world.chart import Leaf, Node
-from tasks.world.rules import Grammar, Note, Sub, Word
+from tasks.world.rules import Grammar, Note, Sub, Turn, Word
 
 
 def translate(node: Node, source: Grammar, target: Grammar) -> str:
@@ -16,7 +16,7 @@ def translate(node: Node, source: Grammar, target: Grammar) -> str:
 
 
 def _words(node: Node, source: Grammar, target: Grammar) -> Iterator[str]:
-    items = [item for item in source.body(node.rule) if not isinstance(item, Note)]
+    items = [item for item in source.body(node.rule) if not isinstance(item, Note | Turn)]
     children = [part for part in node.parts if isinstance(part, Node)]
     ranks = {
         item.group.split(".")[0]: part.index
@@ -29,8 +29,8 @@ def _words(node: Node, source: Grammar, target: Grammar) -> Iterator[str]:
             child = children.pop(0)
             yield from _words(child, source, target)
             memory = child.after
-        elif isinstance(item, Note):
-            memory = memory.noted(item.field, item.value)
+        elif isinstance(item, Note | Turn):
+            memory = item.after(memory)
         else:
             words = target.lexicon[item.word_class(memory)].words
             yield words[ranks[item.group.split(".")[0]] if len(words) > 1 else 0]

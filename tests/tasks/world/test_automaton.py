@@ -4,6 +4,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from tasks.world.language import language
+
 
 def test_probabilities_of_all_texts_sum_to_one(tiny, tiny_law):
     assert len(tiny_law) > 1000
@@ -78,13 +80,21 @@ def _grammatical(language):
 
 
 @pytest.mark.parametrize(
-    ("size", "states", "arcs", "words"), [("tiny", 300, 1000, (30, 50)), ("small", 15_000, 60_000, (130, 180))]
+    ("size", "canvas", "states", "arcs", "words"),
+    [
+        ("tiny", 16, 300, 1_000, (30, 50)),
+        ("small", 32, 15_000, 60_000, (130, 180)),
+        pytest.param("medium", 64, 60_000, 240_000, (500, 700), marks=pytest.mark.slow),
+        pytest.param("large", 128, 250_000, 1_000_000, (3_000, 9_000), marks=pytest.mark.slow),
+    ],
 )
-def test_sizes_keep_to_their_limits(size, states, arcs, words, request):
-    language = request.getfixturevalue(size)
-    assert language.automaton.states <= states
-    assert language.automaton.arcs <= arcs
-    assert words[0] <= len(language.automaton.words) <= words[1]
+def test_sizes_keep_to_their_limits(size, canvas, states, arcs, words):
+    automaton = language(size).automaton
+    assert automaton.canvas == canvas
+    assert automaton.states <= states
+    assert automaton.arcs <= arcs
+    assert words[0] <= len(automaton.words) <= words[1]
+    assert automaton.normaliser > 0.7
 
 
 def test_small_texts_are_neither_short_nor_cut(small):

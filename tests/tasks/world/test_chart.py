@@ -4,9 +4,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tasks.world.chart import bracketed, meaning_of, rules_used, spans, spoken
+from tasks.world.chart import bracketed, leaves, meaning_of, rules_used, spans
 from tasks.world.meaning import Memory
-from tasks.world.rules import Note, Sub
+from tasks.world.rules import Note, Sub, Turn
 
 
 def test_both_give_every_text_of_tiny_the_same_probability(tiny, tiny_law):
@@ -21,7 +21,7 @@ def test_both_agree_on_small(small, small_texts):
         assert len(found) == 1
         probability, node = found[0]
         assert math.log(probability / small.automaton.normaliser) == pytest.approx(small.automaton.log_probability(text.split()))
-        assert meaning_of(node, small.first) == small.automaton.meaning(text)
+        assert meaning_of(node) == small.automaton.meaning(text)
 
 
 def test_both_agree_on_the_second_language(small, small_texts):
@@ -61,8 +61,8 @@ def test_the_normaliser_follows_from_the_rules_alone(name, request):
     def read(item, memory: Memory) -> dict[Memory, np.ndarray]:
         if isinstance(item, Sub):
             return lengths(item.name, memory)
-        if isinstance(item, Note):
-            return {memory._replace(**{item.field: item.value}): np.eye(1, 80)[0]}
+        if isinstance(item, Note | Turn):
+            return {item.after(memory): np.eye(1, 80)[0]}
         return {grammar.law.remember(memory, item.says, item.value) if item.says else memory: np.eye(1, 80, 1)[0]}
 
     @cache
@@ -89,7 +89,7 @@ def test_the_normaliser_follows_from_the_rules_alone(name, request):
 def test_annotations_fit_the_text(small, small_texts):
     for text in small_texts[:50]:
         node, tokens = small.tree(text), text.split()
-        assert [leaf.text for _, leaf in spoken(node, small.first)] == tokens
+        assert [leaf.text for leaf in leaves(node)] == tokens
         assert len(small.automaton.tags(text)) == len(tokens)
         found = spans(node)
         assert found[0] == (0, len(tokens) - 1, "TEXT")

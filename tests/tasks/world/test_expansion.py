@@ -15,7 +15,7 @@ def grammar_of(*bodies: tuple[str, float, str]) -> Grammar:
     return Grammar(tuple(rule(head, weight, body, body) for head, weight, body in bodies), LEXICON, Law((), {}, {}))
 
 
-@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize("size", ["tiny", "small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("medium", "large"))])
 @pytest.mark.parametrize("language", ["first", "second"])
 def test_no_text_has_two_derivations(size, language):
     assert ambiguities(expand(getattr(Language(SIZES[size]), language))) == []

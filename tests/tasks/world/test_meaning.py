@@ -48,6 +48,11 @@ def test_zipf_falls_and_sums_to_one():
     assert list(zipf(7)) == sorted(zipf(7), reverse=True)
 
 
+def test_attributes_of_a_second_place_come_after_all_of_the_first():
+    names = [name for name, _ in ordered({"food2": "thai", "near": "mill", "name2": "heron", "name": "crown"})]
+    assert names == ["name", "near", "name2", "food2"]
+
+
 def test_attributes_have_one_order():
     assert ordered({"near": "mill", "name": "crown"}) == (("name", "crown"), ("near", "mill"))
     assert len(set(ORDER)) == len(ORDER)

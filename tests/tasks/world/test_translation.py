@@ -1,4 +1,11 @@
+import math
+
+import numpy as np
 import pytest
+
+from tasks.world.draws import draw
+from tasks.world.language import language
+from tasks.world.meaning import ordered
 
 
 def test_a_translation_keeps_the_meaning(small, small_texts):
@@ -6,6 +13,18 @@ def test_a_translation_keeps_the_meaning(small, small_texts):
         translated = small.translation(text)
         assert small.second_automaton.meaning(translated) == small.automaton.meaning(text)
         assert len(translated.split()) <= len(text.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["medium", "large"])
+def test_parser_automaton_and_translation_agree_on_the_long_sizes(name):
+    found = language(name)
+    for text in draw(found.automaton, 100, np.random.default_rng(0)):
+        meaning = found.automaton.meaning(text)
+        probability = found.parser.probability(text) / found.automaton.normaliser
+        assert math.log(probability) == pytest.approx(found.automaton.log_probability(text.split()))
+        assert found.second_automaton.meaning(found.translation(text)) == meaning
+        assert [name for name, _ in ordered(meaning)][0] == "name"
 
 
 def test_different_texts_have_different_translations(tiny, tiny_law):

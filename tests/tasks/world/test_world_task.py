@@ -91,7 +91,7 @@ def test_the_overlap_of_the_splits_is_stated():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": "huge"}, "no size 'huge'; choose one of tiny, small"),
+        ({"size": "huge"}, "no size 'huge'; choose one of tiny, small, medium, large"),
         ({"t2t": "summary"}, "'summary' is none of translation, paraphrase, simplification"),
         ({"test": 0}, "test has none"),
     ],
