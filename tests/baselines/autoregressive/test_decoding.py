@@ -97,7 +97,7 @@ def test_samples_depend_neither_on_batch_nor_on_order(model):
     together = texts(list(range(40)))
     assert len({tuple(text) for text in together.values()}) > 20
     assert together == texts(list(reversed(range(40))))
-    assert together == {place: texts([place])[place] for place in range(40)}
+    assert all(texts([place])[place] == together[place] for place in range(0, 40, 6))
 
 
 def test_rows_leave_the_batch_when_they_are_done(model):
