@@ -18,7 +18,8 @@ def row(index: int, model: str, family: str, **rest: Any) -> Row:
     """One cell of the grid `quickstart`, profile smoke."""
     usual = {
         "digest": f"{index:032x}", "grid": "quickstart", "task": TASK, "schedule": None, "steps": None, "seed": 0,
-        "decode": "sample", "status": "done", "settings": {"profile": "smoke", "budget": {"tokens": 2_000_000, "parameters": None}},
+        "decode": "sample", "status": "done",
+        "settings": {"profile": "smoke", "budget": {"tokens": 2_000_000, "parameters": None}},
         "environment": {"host": "somewhere"},
     }  # fmt: skip
     return Row(**{**usual, "model": model, "family": family, **rest})
