@@ -233,7 +233,7 @@ class _Planner:
         return {"items": items, "samples": samples}
 
     def _likelihood(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
-        spec = {"items": self.profile.size(cell.family)[0], "seed": cell.seed}
+        spec = {**self._items(cell), "seed": cell.seed}
         return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:

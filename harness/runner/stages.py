@@ -145,8 +145,8 @@ def _check_report(report: FitReport) -> None:
 
 
 def likelihood(work: Work) -> Result:
-    """The model's own likelihood of test targets."""
-    examples = test_items(work.data(), work.spec["items"], 1)
+    """The model's own likelihood of the targets that texts are generated for, in the same order."""
+    examples = test_items(work.data(), work.spec["items"], work.spec["samples"])
     found = work.model().likelihood(examples)
     if found is None:
         return Result(result={"kind": None})
