@@ -9,29 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.contracts import (
-        Budget,
-        Content,
-        Example,
-        FitContext,
-        FitReport,
-        Generation,
-        Likelihood,
-        Measurement,
-        Request,
-        Sampling,
-        Task,
-        TaskData,
-        TaskView,
+        Budget, Content, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, Task, TaskData, TaskView,
         TextModel,
     )  # fmt: skip
     from harness.design import Design
     from harness.leaderboard import table
+    from harness.measurement import Measurement
 
 _CONTRACTS = (
-    "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request", "Sampling",
-    "Task", "TaskData", "TaskView", "TextModel",
+    "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Request", "Sampling", "Task",
+    "TaskData", "TaskView", "TextModel",
 )  # fmt: skip
-_HOME_OF = {**dict.fromkeys(_CONTRACTS, "harness.contracts"), "Design": "harness.design", "table": "harness.leaderboard"}
+_HOME_OF = {
+    **dict.fromkeys(_CONTRACTS, "harness.contracts"),
+    "Design": "harness.design",
+    "Measurement": "harness.measurement",
+    "table": "harness.leaderboard",
+}
 
 __all__ = [
     "Budget", "Content", "Design", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",

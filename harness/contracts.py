@@ -1,14 +1,15 @@
 """What models, tasks and metrics are to the harness: text in, text out.
 
-Everything a plug-in author needs to know is in this file. It imports no heavy library.
+What a plug-in author of a model or a task needs is here; metrics are in `harness.measurement`. No heavy library is imported.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from harness.controls import Content, Control, Label, Length, PartsOfSpeech, Spans, Tree
 from harness.design import Design, Family
 
 if TYPE_CHECKING:
@@ -21,82 +22,6 @@ __all__ = [
     "Budget", "Content", "Control", "Example", "Family", "FitContext", "FitReport", "Generation", "Label", "Length",
     "Likelihood", "PartsOfSpeech", "Request", "Sampling", "Spans", "Task", "TaskData", "TaskView", "TextModel", "Tree",
 ]  # fmt: skip
-
-
-# --- what a text can be conditioned on -------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Attributes that the text must say, in the task's own order: (("food", "French"), ("area", "riverside"))."""
-
-    attributes: tuple[tuple[str, str], ...]
-
-    @property
-    def text(self) -> str:
-        """Canonical text: `food : French | area : riverside`."""
-        return " | ".join(f"{name} : {value}" for name, value in self.attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class PartsOfSpeech:
-    """One tag for every word of the text."""
-
-    tags: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """Canonical text: the tags, separated by spaces."""
-        return " ".join(self.tags)
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A bracketed constituency tree without its words."""
-
-    bracketed: str
-
-    @property
-    def text(self) -> str:
-        """Canonical text: the bracketed tree."""
-        return self.bracketed
-
-
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Constituents as (first word, last word, label); both ends are included and count from 0."""
-
-    spans: tuple[tuple[int, int, str], ...]
-
-    @property
-    def text(self) -> str:
-        """Canonical text: `0 3 NP | 4 6 VP`."""
-        return " | ".join(f"{first} {last} {label}" for first, last, label in self.spans)
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """Number of words that the text must have."""
-
-    words: int
-
-    @property
-    def text(self) -> str:
-        """Canonical text: the number."""
-        return str(self.words)
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A class that the text must belong to, such as a sentiment."""
-
-    value: str
-
-    @property
-    def text(self) -> str:
-        """Canonical text: the class."""
-        return self.value
-
-
-Control = Content | PartsOfSpeech | Tree | Spans | Length | Label
 
 
 # --- examples, requests, answers -------------------------------------------------------------------------------------
@@ -411,96 +336,4 @@ class ModelClass(Protocol):
 
     def __call__(self, schedule: "Schedule | None", task: TaskView, **size: Any) -> TextModel:
         """Construct an untrained model."""
-        ...
-
-
-# --- metrics ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One number with its uncertainty.
-
-    Attributes:
-        value: the point estimate; `None` where the metric declines, with `reason`.
-        low, high: 95 % interval; `None` where none can be given.
-        n: items behind it.
-        signature: everything that must agree before two values may be compared.
-        flags: what a reader must know ("flagged: n < 1000", "not ranked").
-        items: per-item statistics, for later tests without re-scoring; `None` where the metric has none.
-    """
-
-    value: float | None
-    n: int
-    signature: str
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-    flags: tuple[str, ...] = ()
-    items: tuple[float, ...] | None = None
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """The judge, or a model in its place: scores and embeds text that it did not write."""
-
-    signature: str
-
-    def likelihood_of_texts(self, texts: Sequence[str]) -> Likelihood:
-        """Exact negative log-likelihood of unconditioned texts."""
-        ...
-
-    def features(self, texts: Sequence[str]) -> Any:
-        """Feature vectors as a float32 array [n, width]."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What a metric may look at.
-
-    Attributes:
-        task: the task object (metrics of one task know its type).
-        examples: test examples, aligned with `texts`.
-        texts: the selected text of every example.
-        generations: the raw generations, aligned with `examples`.
-        train: training examples of the contestants.
-        view: the tokenised view of the task.
-        profile: name of the profile, which fixes n and seeds.
-        likelihood: the model's own likelihood of the test targets; `None` where it has none.
-        judge: the scorer; `None` where the metric did not ask for it.
-        seed: for resampling.
-    """
-
-    task: Task
-    family: Family
-    examples: Sequence[Example]
-    texts: Sequence[str]
-    generations: Sequence[Generation]
-    train: Sequence[Example]
-    view: TaskView
-    profile: str
-    likelihood: Likelihood | None = None
-    judge: Scorer | None = None
-    seed: int = 0
-
-
-@runtime_checkable
-class Metric(Protocol):
-    """A metric, registered under `harness.metrics`; one object may give several named values.
-
-    Attributes:
-        name: registered name, the prefix or the name of its values.
-        version: raised whenever a change can move a number.
-        families: where it applies.
-        needs: stages it depends on beside the generations: any of "judge", "likelihood".
-        values: name of every value -> True where higher is better, False where lower is, `None` where neither.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[int]
-    families: ClassVar[tuple[Family, ...]]
-    needs: ClassVar[tuple[str, ...]]
-    values: ClassVar[Mapping[str, bool | None]]
-
-    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure; a refusal is a `Measurement` whose value is `None` and whose reason says why."""
         ...

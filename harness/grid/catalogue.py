@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.construction import design_of
-from harness.contracts import Metric, ModelClass, Task
+from harness.contracts import ModelClass, Task
 from harness.design import Design
 from harness.errors import GridError
 from harness.grid.schema import Grid, ModelEntry, ScheduleEntry, TaskEntry
+from harness.measurement import Metric
 from harness.registry import Group, Target, resolve
 
 if TYPE_CHECKING:

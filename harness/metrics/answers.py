@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.contracts import Evaluation, Measurement, stream_seed
+from harness.contracts import stream_seed
 from harness.intervals import Interval
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.profiles import profile
 
 

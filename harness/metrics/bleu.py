@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.bleu import BLEU
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.references import corpus_measurement
 
 _ORDERS = 4

@@ -7,9 +7,9 @@ import numpy as np
 import sacrebleu
 from jaxtyping import Float, Int
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums, student
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 from harness.metrics.profiles import profile
 from harness.metrics.words import ngrams, word_ids

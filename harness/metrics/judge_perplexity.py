@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import Interval, bootstrap, ratio_of_sums
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusals, resamples, resampling
 from harness.tokenizer import Tokenizer
 

@@ -6,9 +6,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.contracts import Evaluation, Generation, Measurement
+from harness.contracts import Generation
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, refusals, resamples, resampling
 
 _SIGNATURE = "words:split at spaces"

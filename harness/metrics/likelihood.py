@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.contracts import Evaluation, Likelihood, Measurement
+from harness.contracts import Likelihood
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, refusals, resamples, resampling
 
 _PRECISE = 0.005

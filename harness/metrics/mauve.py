@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import Interval
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 from harness.metrics.profiles import profile
 

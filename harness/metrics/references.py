@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.base import Metric as SacreMetric
 
-from harness.contracts import Evaluation, Measurement
 from harness.intervals import Aggregate, bootstrap
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 
 

@@ -8,9 +8,9 @@ import sacrebleu
 from jaxtyping import Float, Int
 from sacrebleu.metrics.bleu import BLEU
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
 from harness.metrics.words import ngrams, word_ids
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.construction import view_from_json
-from harness.contracts import Example, Generation, Likelihood, Measurement, Task, TaskData, TaskView, TextModel
+from harness.contracts import Example, Generation, Likelihood, Task, TaskData, TaskView, TextModel
 from harness.design import Family
 from harness.errors import DataError, StoreError
+from harness.measurement import Measurement
 from harness.registry import Target
 from harness.runner.stage import Source, Stage, canonical
 from harness.tracking.records import Record, Store

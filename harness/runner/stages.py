@@ -14,7 +14,6 @@ import numpy as np
 from harness.construction import design_of, schedule_for, view_to_json
 from harness.contracts import (
     Budget,
-    Evaluation,
     Example,
     FitContext,
     FitReport,
@@ -25,9 +24,10 @@ from harness.contracts import (
     TaskData,
     TaskView,
     stream_seed,
-)  # fmt: skip
+)
 from harness.decoding import select as select_texts
 from harness.errors import ModelError
+from harness.measurement import Evaluation  # fmt: skip
 from harness.metrics.profiles import profile
 from harness.registry import Target
 from harness.runner.artefacts import (

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Content, Evaluation, Example, Measurement
+from harness.contracts import Content, Example
 from harness.errors import MeasurementRefused
 from harness.intervals import wilson
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured
 from tasks.world.automaton import Automaton
 from tasks.world.exact import likelihood_gap

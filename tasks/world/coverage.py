@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Evaluation, Measurement, stream_seed
+from harness.contracts import stream_seed
 from harness.intervals import Interval
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, refusal
 from tasks.world.automaton import Floats
 from tasks.world.chart import rules_used

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.contracts import Content, Evaluation, Example, Measurement
+from harness.contracts import Content, Example
 from harness.intervals import bootstrap, ratio_of_sums
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, refusal, resamples, resampling
 from tasks.world.realisations import Realisations
 from tasks.world.task import World

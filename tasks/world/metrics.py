@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.contracts import Evaluation, Measurement
 from harness.design import Family
 from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling
 from tasks.world.agreement import KINDS, errors
 from tasks.world.conditional import conditional_values

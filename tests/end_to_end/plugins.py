@@ -5,8 +5,9 @@ import json
 import os
 import time
 
-from harness.contracts import Content, Example, FitReport, Generation, Likelihood, Measurement, TaskData
+from harness.contracts import Content, Example, FitReport, Generation, Likelihood, TaskData
 from harness.design import Design
+from harness.measurement import Measurement
 from harness.schedules.names import build
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h"]

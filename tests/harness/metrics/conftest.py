@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from harness.contracts import Evaluation, Example, Generation, Likelihood, TaskData, TaskView
+from harness.contracts import Example, Generation, Likelihood, TaskData, TaskView
+from harness.measurement import Evaluation
 from harness.tokenizer import Tokenizer
 
 TEXT = "the a old new cat dog bird sees hears follows red blue river , . house very often never"

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.contracts import Evaluation, Example, Generation, Likelihood, TaskView
+from harness.contracts import Example, Generation, Likelihood, TaskView
+from harness.measurement import Evaluation
 from harness.tokenizer import Tokenizer
 from tasks.world.draws import draw
 from tasks.world.metrics import WorldExact

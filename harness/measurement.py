@@ -1,0 +1,99 @@
+"""What metrics are to the harness: texts and references in, one number with its uncertainty out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from harness.contracts import Example, Generation, Likelihood, Task, TaskView
+from harness.design import Family
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One number with its uncertainty.
+
+    Attributes:
+        value: the point estimate; `None` where the metric declines, with `reason`.
+        low, high: 95 % interval; `None` where none can be given.
+        n: items behind it.
+        signature: everything that must agree before two values may be compared.
+        flags: what a reader must know ("flagged: n < 1000", "not ranked").
+        items: per-item statistics, for later tests without re-scoring; `None` where the metric has none.
+    """
+
+    value: float | None
+    n: int
+    signature: str
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+    flags: tuple[str, ...] = ()
+    items: tuple[float, ...] | None = None
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """The judge, or a model in its place: scores and embeds text that it did not write."""
+
+    signature: str
+
+    def likelihood_of_texts(self, texts: Sequence[str]) -> Likelihood:
+        """Exact negative log-likelihood of unconditioned texts."""
+        ...
+
+    def features(self, texts: Sequence[str]) -> Any:
+        """Feature vectors as a float32 array [n, width]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a metric may look at.
+
+    Attributes:
+        task: the task object (metrics of one task know its type).
+        examples: test examples, aligned with `texts`.
+        texts: the selected text of every example.
+        generations: the raw generations, aligned with `examples`.
+        train: training examples of the contestants.
+        view: the tokenised view of the task.
+        profile: name of the profile, which fixes n and seeds.
+        likelihood: the model's own likelihood of the test targets; `None` where it has none.
+        judge: the scorer; `None` where the metric did not ask for it.
+        seed: for resampling.
+    """
+
+    task: Task
+    family: Family
+    examples: Sequence[Example]
+    texts: Sequence[str]
+    generations: Sequence[Generation]
+    train: Sequence[Example]
+    view: TaskView
+    profile: str
+    likelihood: Likelihood | None = None
+    judge: Scorer | None = None
+    seed: int = 0
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A metric, registered under `harness.metrics`; one object may give several named values.
+
+    Attributes:
+        name: registered name, the prefix or the name of its values.
+        version: raised whenever a change can move a number.
+        families: where it applies.
+        needs: stages it depends on beside the generations: any of "judge", "likelihood".
+        values: name of every value -> True where higher is better, False where lower is, `None` where neither.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    families: ClassVar[tuple[Family, ...]]
+    needs: ClassVar[tuple[str, ...]]
+    values: ClassVar[Mapping[str, bool | None]]
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure; a refusal is a `Measurement` whose value is `None` and whose reason says why."""
+        ...
