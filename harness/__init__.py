@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.contracts import (
-        Budget, Content, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, Task, TaskData, TaskView,
+        Budget,
+        Content,
+        Example,
+        FitContext,
+        FitReport,
+        Generation,
+        Likelihood,
+        Request,
+        Sampling,
+        Task,
+        TaskData,
+        TaskView,
         TextModel,
     )  # fmt: skip
     from harness.design import Design
