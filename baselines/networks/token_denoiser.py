@@ -9,26 +9,32 @@ from baselines.parts.denoisers import Estimate
 
 
 class TokenDenoiser(nn.Module):
-    """Embedding of states, transformer told the time, logits over tokens.
+    """Embedding of states and of places, transformer told the time, logits over tokens.
+
+    Places need an embedding of their own: rotary attention sees distances only, and on a canvas of equal states (all masks)
+    every position would get the same estimate.
 
     Args:
         states: number of states S that are read, a mask included.
         vocabulary: number of tokens V that are estimated.
+        length: positions of the canvas L.
         width: features D.
         layers: blocks.
         heads: attention heads.
     """
 
-    def __init__(self, *, states: int, vocabulary: int, width: int, layers: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, *, states: int, vocabulary: int, length: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(states, width)
+        self.places = nn.Embedding(length, width)
         self.time = TimeEmbedding(width)
-        self.transformer = Transformer(width, layers, heads, condition_width=width, dropout=dropout)
+        self.transformer = Transformer(width, layers, heads, condition_width=width)
         self.head = nn.Linear(width, vocabulary)
 
     def forward(
         self, x_t: Int[Tensor, "B L"], time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None
     ) -> Estimate:
         """Estimate x0 as log-probabilities; what is given and what was estimated before is not looked at."""
-        logits = self.head(self.transformer(self.embedding(x_t), condition=self.time(time)))
+        embedded = self.embedding(x_t) + self.places.weight[: x_t.shape[1]]
+        logits = self.head(self.transformer(embedded, condition=self.time(time)))
         return Estimate(normalised(logits), logits)

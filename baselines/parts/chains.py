@@ -265,7 +265,7 @@ class NearestNeighbour(Chain):
     def place(self, embeddings: Float[Tensor, "V E"]) -> None:
         """Lay the graph and the chain anew."""
         self.embeddings.copy_(embeddings)
-        values, vectors = torch.linalg.eigh(neighbour_rate(neighbours(embeddings.cpu(), self.k)))
+        values, vectors = torch.linalg.eigh(neighbour_rate(neighbours(self.embeddings.cpu(), self.k)))
         self.values.copy_(values.clamp(max=0))
         self.vectors.copy_(vectors)
         goals = torch.arange(1, self.steps + 1, dtype=torch.float64) / self.steps

@@ -144,6 +144,19 @@ class UniformTimes(nn.Module):
         """Nothing is learnt."""
 
 
+class StratifiedTimes(UniformTimes):
+    """Every step equally often, one from each of B equal parts of the chain: less noise between batches.
+
+    Kingma et al. 2021 (variational diffusion models, arXiv:2107.00630), appendix I.1, with a draw of its own in every part.
+    """
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """See `TimeSampler`; ascending, which means nothing because examples come in random order."""
+        place = torch.rand(batch, generator=generator, device=generator.device, dtype=torch.float64)
+        place = (torch.arange(batch, device=generator.device) + place) / batch
+        return (place * self.T).long().clamp(max=self.T - 1), torch.ones(batch, dtype=torch.float64, device=generator.device)
+
+
 class LossSecondMoment(nn.Module):
     """Steps in proportion to the root mean square of their last losses (arXiv 2102.09672, eq. 18).
 

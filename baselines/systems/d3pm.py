@@ -38,7 +38,7 @@ from baselines.parts.objectives_discrete import bound_term, hybrid
 from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.timesteps import UniformTimes, network_time
+from baselines.parts.timesteps import StratifiedTimes, network_time
 from baselines.training import Draws, Optimisation
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, TaskView, stream_seed
 from harness.design import Design
@@ -156,7 +156,7 @@ class D3PM(DiffusionAdapter):
         objective = hybrid(kernel, auxiliary=VARIANTS[keys["kernel"]].auxiliary, scale=chain)
         return Diffusion(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=Complete(schedule),
-            denoiser=_network(task, kernel.states, keys), objective=objective, times=UniformTimes(chain),
+            denoiser=_network(task, kernel.states, keys), objective=objective, times=StratifiedTimes(chain),
             reverse=UNMASKING[keys["unmasking"]], chain=chain, time_input=partial(network_time, T=chain),
         )  # fmt: skip
 
@@ -220,5 +220,6 @@ def checked(size: Mapping[str, Any]) -> dict[str, Any]:
 
 def _network(task: TaskView, states: int, keys: Mapping[str, Any]) -> TokenDenoiser:
     return TokenDenoiser(
-        states=states, vocabulary=len(task.tokenizer), width=keys["width"], layers=keys["layers"], heads=keys["heads"]
-    )
+        states=states, vocabulary=len(task.tokenizer), length=task.max_tokens, width=keys["width"], layers=keys["layers"],
+        heads=keys["heads"],
+    )  # fmt: skip
