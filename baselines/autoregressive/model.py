@@ -34,7 +34,6 @@ from harness.schedules.base import Schedule
 from harness.tokenizer import EOS, PAD
 
 SCORED_TOGETHER = 64  # texts whose likelihood is computed at once
-Answer = tuple[list[int], int, int]  # token ids, network calls, positions processed
 
 
 class Autoregressive(SavedModel, nn.Module, ABC):
@@ -114,6 +113,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Train within the budget."""
         initialise(self.network, run.generator("init"))
+        self._packed = None
         return train(
             self, self._loss, self._data(train_examples), optimisation=self.optimisation, canvas=self.task.max_tokens,
             budget=budget, run=run, valid=self._data(valid) if valid else None,
@@ -161,17 +161,22 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         jobs = [(place, candidate) for place, request in enumerate(requests) for candidate in range(request.n)]
         prompts = self.prompts(requests)
         order = sorted(range(len(jobs)), key=lambda job: len(prompts[jobs[job][0]]))
-        answers: dict[int, Answer] = {}
+        written: dict[int, list[int]] = {}
         for part in _parts(order, settings.micro_batch):
             chosen = [jobs[job] for job in part]
-            rows = [prompts[place] for place, _ in chosen]
             limits = [requests[place].max_tokens for place, _ in chosen]
             seeds = [stream_seed(requests[place].seed, candidate) for place, candidate in chosen]
-            texts = write(self._start(rows, settings, limits), self._choose(settings, seeds, max(limits)), limits=limits)
-            for job, prompt, text in zip(part, rows, texts, strict=True):
-                answers[job] = (text, len(text), len(prompt) + len(text) - 1)
-        ordered = iter(answers[job] for job in range(len(jobs)))
-        return [self._generation(request, [next(ordered) for _ in range(request.n)]) for request in requests]
+            writer = self._start([prompts[place] for place, _ in chosen], settings, limits)
+            written |= zip(part, write(writer, self._choose(settings, seeds, max(limits)), limits=limits), strict=True)
+        answers: list[list[list[int]]] = [[] for _ in requests]
+        for job, (place, _) in enumerate(jobs):
+            answers[place].append(written[job])
+        return [self._sampled(*answer) for answer in zip(requests, prompts, answers, strict=True)]
+
+    def _sampled(self, request: Request, prompt: list[int], texts: list[list[int]]) -> Generation:
+        """Candidates were written side by side, each after a prompt of its own; a text of k tokens took k calls."""
+        positions = sum(len(prompt) + len(text) - 1 for text in texts)
+        return self._generation(request, texts, calls=max(map(len, texts), default=0), positions=positions)
 
     def _search(self, requests: Sequence[Request], settings: Sampling) -> list[Generation]:
         most = max((request.n for request in requests), default=0)
@@ -184,11 +189,9 @@ class Autoregressive(SavedModel, nn.Module, ABC):
             limits = [requests[place].max_tokens for place in part]
             writer = self._start([prompts[place] for place in part], settings, limits)
             for place, search in zip(part, beam_search(writer, beams=settings.beams, limits=limits), strict=True):
+                texts = search.best()[: requests[place].n]
                 positions = len(prompts[place]) + settings.beams * (search.steps - 1)
-                best = search.best()[: requests[place].n]
-                shares = [positions - (len(best) - 1) * (positions // len(best))] + [positions // len(best)] * (len(best) - 1)
-                answers = [(text, search.steps, share) for text, share in zip(best, shares, strict=True)]
-                found[place] = self._generation(requests[place], answers)
+                found[place] = self._generation(requests[place], texts, calls=search.steps, positions=positions)
         return [found[place] for place in range(len(requests))]
 
     def _start(self, prompts: list[list[int]], settings: Sampling, limits: list[int]) -> Writer:
@@ -202,15 +205,15 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         noise = Noise(torch.tensor(seeds, dtype=torch.int64, device=self._device))
         return Draw(noise, length, temperature=settings.temperature, top_p=settings.top_p)
 
-    def _generation(self, request: Request, answers: Sequence[Answer]) -> Generation:
-        ends = [finished(text) for text, _, _ in answers]
+    def _generation(self, request: Request, texts: Sequence[list[int]], *, calls: int, positions: int) -> Generation:
+        ends = [finished(text) for text in texts]
         return Generation(
             id=request.id,
             texts=tuple(self.task.tokenizer.decode(ids) for ids, _ in ends),
             ids=tuple(ids for ids, _ in ends),
             finish_reasons=tuple(reason for _, reason in ends),
-            network_calls=max(calls for _, calls, _ in answers),
-            positions_processed=sum(positions for _, _, positions in answers),
+            network_calls=calls,
+            positions_processed=positions,
         )
 
     def _weights(self) -> Any:
