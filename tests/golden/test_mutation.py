@@ -1,7 +1,10 @@
 """A change to a production function must turn its golden kinds red."""
 
+import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
@@ -9,6 +12,8 @@ from golden_cases import Case, cases, computed, differences, kinds
 from golden_mutation import Function, Mutant, applied, called, mutants
 from golden_quirks import QUIRKS, Quirk
 
+PATIENCE = 20.0
+"""Processor seconds after which a changed case counts as red."""
 TRIED = 6
 """Changes per function before the quick test gives up on it."""
 UNSEEN = {
@@ -28,12 +33,12 @@ SHARE_SEEN = 0.75
 
 @cache
 def mapped() -> dict[str, list[Case]]:
-    """kind -> its first, middle and last case, cheap enough to run many times."""
+    """kind -> at most five of its cases, from the first to the last."""
     found: dict[str, list[Case]] = defaultdict(list)
     for case in cases():
         if case.kind in kinds() and QUIRKS.get(case.id, Quirk("", frozenset({"-"}))).fields:
             found[case.kind].append(case)
-    return {kind: [some[i] for i in sorted({0, len(some) // 2, len(some) - 1})] for kind, some in found.items()}
+    return {kind: [some[i] for i in sorted({(len(some) - 1) * part // 4 for part in range(5)})] for kind, some in found.items()}
 
 
 @cache
@@ -52,9 +57,26 @@ def red(case: Case) -> bool:
     """Whether a case fails now."""
     ignored = QUIRKS[case.id].fields if case.id in QUIRKS else frozenset()
     try:
-        return bool(differences(case.expected, computed(case), case.tolerance, ignored))
+        with at_most(PATIENCE):
+            return bool(differences(case.expected, computed(case), case.tolerance, ignored))
     except Exception:
         return True
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError after so much processor time: a change can make a loop endless."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def seen(mutant: Mutant) -> bool:
