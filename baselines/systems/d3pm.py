@@ -114,7 +114,7 @@ class D3PM(DiffusionAdapter):
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
         time_input="1000 i / T", likelihood="bound", paper="2107.03006",
     )  # fmt: skip
-    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=128)
+    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=32)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

@@ -36,7 +36,7 @@ def requests(n):
 @pytest.mark.parametrize("kernel", VARIANTS)
 def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path):
     model = model_of("linear-alpha-bar", kernel=kernel)
-    report = model.fit(EXAMPLES, EXAMPLES[:8], Budget(tokens=5 * 128 * LENGTH), FitContext(seed=0))
+    report = model.fit(EXAMPLES, EXAMPLES[:8], Budget(tokens=5 * 32 * LENGTH), FitContext(seed=0))
     assert report.updates == 5
     assert report.valid_loss > 0
     found = model.generate(requests(3), Sampling(steps=5))
@@ -64,7 +64,7 @@ def test_native_schedules_build_and_end_in_noise(kernel):
 def test_learning_lowers_the_bound_towards_the_entropy():
     """Eight equally likely sentences: the entropy is log 8 = 2.08 nats, an untrained network has about 15."""
     model = model_of(width=48, chain=1000)
-    model.fit(EXAMPLES, [], Budget(tokens=120 * 128 * LENGTH), FitContext(seed=1))
+    model.fit(EXAMPLES, [], Budget(tokens=300 * 32 * LENGTH), FitContext(seed=1))
     scores = model.likelihood([Example(id=str(i), target=text) for i, text in enumerate(SENTENCES * 4)])
     mean = sum(scores.nats) / len(scores.nats)
     error = sum(value**2 for value in scores.mc_errors) ** 0.5 / len(scores.nats)
