@@ -157,8 +157,9 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
 
+    @staticmethod
     @abstractmethod
-    def make_layout(self, task: TaskView) -> Layout:
+    def make_layout(task: TaskView) -> Layout:
         """How condition and target share the canvas."""
 
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:

@@ -144,7 +144,8 @@ class D3PM(DiffusionAdapter):
             )
         }
 
-    def make_layout(self, task: TaskView) -> Layout:
+    @staticmethod
+    def make_layout(task: TaskView) -> Layout:
         """The target alone."""
         return TargetOnly(task.max_tokens)
 

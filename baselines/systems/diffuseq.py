@@ -33,7 +33,8 @@ class DiffuSeq(DiffusionLM):
     )  # fmt: skip
     variance = staticmethod(step_variance)
 
-    def make_layout(self, task: TaskView) -> Layout:
+    @staticmethod
+    def make_layout(task: TaskView) -> Layout:
         """Source, end, separator, target."""
         return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)
 

@@ -60,7 +60,8 @@ class DiffusionLM(DiffusionAdapter):
     spacing = "evenly"
     variance = staticmethod(posterior_variance)
 
-    def make_layout(self, task: TaskView) -> Layout:
+    @staticmethod
+    def make_layout(task: TaskView) -> Layout:
         """The target alone."""
         return TargetOnly(task.max_tokens)
 
@@ -71,8 +72,8 @@ class DiffusionLM(DiffusionAdapter):
         space = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
         return Diffusion(
             space=space, kernel=GaussianKernel(keys["embedding"], self.variance), schedule=schedule,
-            denoiser=_network(keys), objective=end_to_end(space), times=self.times(chain), reverse=ancestral, chain=chain,
-            time_input=partial(network_time, T=chain), embed=noisy_embedding,
+            denoiser=_network(self.layout.length, keys), objective=end_to_end(space), times=self.times(chain),
+            reverse=ancestral, chain=chain, time_input=partial(network_time, T=chain), embed=noisy_embedding,
         )  # fmt: skip
 
     def times(self, chain: int) -> Times:
@@ -88,13 +89,16 @@ class DiffusionLM(DiffusionAdapter):
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
         keys = merged(size, DEFAULTS)
-        width = width_for(parameters, lambda width: _trainable(keys | {"width": width}, task), multiple=4 * keys["heads"])
+        length = cls.make_layout(task).length
+        width = width_for(parameters, lambda width: _trainable(length, keys | {"width": width}, task), multiple=4 * keys["heads"])
         return {"width": width}
 
 
-def _network(keys: Mapping[str, Any]) -> EmbeddingDenoiser:
-    return EmbeddingDenoiser(space=keys["embedding"], width=keys["width"], layers=keys["layers"], heads=keys["heads"])
+def _network(length: int, keys: Mapping[str, Any]) -> EmbeddingDenoiser:
+    return EmbeddingDenoiser(
+        space=keys["embedding"], length=length, width=keys["width"], layers=keys["layers"], heads=keys["heads"]
+    )
 
 
-def _trainable(keys: Mapping[str, Any], task: TaskView) -> nn.Module:
-    return nn.ModuleList([EmbeddingSpace(len(task.tokenizer), keys["embedding"]), _network(keys)])
+def _trainable(length: int, keys: Mapping[str, Any], task: TaskView) -> nn.Module:
+    return nn.ModuleList([EmbeddingSpace(len(task.tokenizer), keys["embedding"]), _network(length, keys)])
