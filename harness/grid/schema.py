@@ -54,9 +54,10 @@ class ModelEntry(OpenSection):
 
 
 class TaskEntry(OpenSection):
-    """A task, restricted to some families or open to all that it has, with parameters that its class takes."""
+    """A task, restricted to some families or open to all that it has, an optional label, and parameters that its class takes."""
 
     name: str
+    label: str = ""
     families: Annotated[tuple[Family, ...], Strict(False)] = ()
 
     @model_validator(mode="before")
@@ -71,7 +72,7 @@ class TaskEntry(OpenSection):
     @cached_property
     def title(self) -> str:
         """How rows name it."""
-        return bracketed(self.name.rpartition(":")[2], self.options)
+        return self.label or bracketed(self.name.rpartition(":")[2], self.options)
 
 
 class ScheduleEntry(OpenSection):
