@@ -65,8 +65,15 @@ class Tokenizer:
         return self._backend.decode([index for index in ids if index >= len(SPECIALS) or index == UNK], skip_special_tokens=False)
 
     def token(self, index: int) -> str:
-        """The entry with an id."""
-        return self._backend.id_to_token(index)
+        """The entry with an id.
+
+        Raises:
+            IndexError: no entry has it.
+        """
+        token = self._backend.id_to_token(index)
+        if token is None:
+            raise IndexError(f"no token has id {index}; ids are 0..{len(self) - 1}")
+        return token
 
     def to_json(self) -> str:
         """Everything needed to build it again."""
