@@ -1,11 +1,13 @@
 """From candidates to one text: the first, or the one of least Bayes risk. The same for every kind of model."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from harness.contracts import Generation
 
 VERSION = 1
 MBR_UTILITY = "chrF2"
+Utility = Callable[[str, str], float]
 
 
 def first(candidates: Sequence[str]) -> str:
@@ -13,26 +15,30 @@ def first(candidates: Sequence[str]) -> str:
     return candidates[0]
 
 
-def minimum_bayes_risk(candidates: Sequence[str]) -> str:
-    """The candidate with the highest mean chrF2 against all others (Kumar and Byrne 2004); the earliest of equals.
+def minimum_bayes_risk(candidates: Sequence[str], utility: Utility) -> str:
+    """The candidate with the highest utility summed over all others (Kumar and Byrne 2004); the earliest of equals.
 
     Duplicates count as often as they were drawn: they are the model's probability mass.
+
+    Args:
+        candidates: texts for one request.
+        utility: (hypothesis, reference) -> how good the one is where the other is right.
     """
+    known = cache(utility)
+    others = [[other for place, other in enumerate(candidates) if place != own] for own in range(len(candidates))]
+    totals = [sum(known(text, other) for other in rest) for text, rest in zip(candidates, others, strict=True)]
+    return candidates[totals.index(max(totals))]
+
+
+def by_chrf(candidates: Sequence[str]) -> str:
+    """Minimum Bayes risk with chrF2 (Popovic 2015) as utility."""
     from sacrebleu.metrics.chrf import CHRF
 
-    if len(set(candidates)) == 1:
-        return candidates[0]
     metric = CHRF()
-    distinct = {text: candidates.count(text) for text in candidates}
-    utility = {
-        text: sum(count * metric.sentence_score(text, [other]).score for other, count in distinct.items() if other != text)
-        + 100.0 * (distinct[text] - 1)
-        for text in distinct
-    }
-    return max(candidates, key=lambda text: utility[text])
+    return minimum_bayes_risk(candidates, lambda text, other: metric.sentence_score(text, [other]).score)
 
 
-SELECTORS: dict[str, Callable[[Sequence[str]], str]] = {"first": first, "mbr": minimum_bayes_risk}
+SELECTORS: dict[str, Callable[[Sequence[str]], str]] = {"first": first, "mbr": by_chrf}
 
 
 def select(generations: Sequence[Generation], how: str) -> list[str]:

@@ -22,6 +22,8 @@ from baselines.parts.objectives import denoising_error, end_to_end, noise_error,
 from baselines.parts.samplers import ancestral, ddim
 from baselines.parts.spaces import EmbeddingSpace, noisy_embedding
 from baselines.parts.timesteps import UniformTimes, from_the_end, network_time
+from harness.decoding import minimum_bayes_risk
+from harness.metrics.sentence import candidate_diversity, candidate_self_bleu, distinct_words, sentence_bleu
 from harness.schedules.names import build
 
 NAMES = {
@@ -257,7 +259,21 @@ def layout(src_ids_with_cls_sep, trg_ids_with_cls_sep, seq_len, sep_id, pad_id):
     return {"input_ids": padded([row for row, _ in laid], seq_len, pad_id), "input_mask": given.logical_not().long()}
 
 
+def sentence(recover, reference):
+    return {"bleu": sentence_bleu(recover, reference), "dist1": distinct_words(recover)}
+
+
+def candidate_set(candidates):
+    return {
+        "mbr_selected": minimum_bayes_risk(candidates, sentence_bleu),
+        "self_bleu": candidate_self_bleu(candidates),
+        "div4": candidate_diversity(candidates),
+    }
+
+
 KINDS = {
+    "diffuseq.metrics.sentence": sentence,
+    "diffuseq.metrics.candidate_set": candidate_set,
     "dlm.q_sample_posterior": q_sample_posterior,
     "dlm.eps_x0_conversion": eps_x0_conversion,
     "dlm.ancestral_step": ancestral_step,
