@@ -1,0 +1,49 @@
+"""Do the systems learn? The shipped grid `world-learn`, three seeds; resumes from `$HARNESS_LEARN_STORE` (default ./runs)."""
+
+import os
+
+import pytest
+
+from harness.grid import load
+from harness.runner.execute import run
+from harness.runner.plan import make_plan
+from harness.runner.pool import SerialPool
+from harness.tracking.records import Store, rows
+
+pytestmark = pytest.mark.slow
+GRID, POINTS, GPT = "world-learn", 0.08, 0.85
+UNCONDITIONAL = ("d3pm", "d3pm-uniform", "diffusion-lm[layers=3,width=128]")
+CONDITIONAL = ("diffuseq[layers=3,width=128]", "seq2seq[layers=3,width=128]")
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """(model, family, seed) -> metrics of every cell."""
+    store = Store(os.environ.get("HARNESS_LEARN_STORE", "runs"))
+    pool = SerialPool()
+    try:
+        run(make_plan(load(GRID), store), store, pool)
+    finally:
+        pool.close()
+    return {(row.model, row.family, row.seed): row.metrics for row in rows(store, GRID) if row.status == "done"}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gpt_writes_the_language(measured, seed):
+    assert measured["gpt[layers=3,width=128]", "ucg", seed]["in_language_standardised"].value > GPT
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("model", UNCONDITIONAL)
+def test_diffusion_is_well_above_a_trigram(measured, model, seed):
+    own, floor = (measured[name, "ucg", seed]["in_language_standardised"] for name in (model, "trigram"))
+    assert own.value - floor.value >= POINTS
+    assert own.low > floor.high
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("family", ["a2t", "t2t"])
+@pytest.mark.parametrize("floor", ["copy-source", "template"])
+@pytest.mark.parametrize("model", CONDITIONAL)
+def test_answers_are_right_more_often_than_a_floor_is(measured, model, family, floor, seed):
+    assert measured[model, family, seed]["correct"].low > measured[floor, family, seed]["correct"].high
