@@ -112,11 +112,19 @@ def run(
     _check_installation()
     opened = Store(store)
     made = make_plan(load(grid), opened)
-    with closing(_pool(pool, address, cpus)) as workers:
+    idle = retry is None and set(made.stages) <= set(made.finished)
+    with closing(_nobody() if idle else _pool(pool, address, cpus)) as workers:
         workers.check(made.stages.values())
         with watching(made) as listener:
             summary = execute(made, opened, workers, listener, retry_failed=retry is Retry.failed)
     _conclude(opened, made.grid, summary)
+
+
+def _nobody() -> "Pool":
+    """Workers for a grid of which nothing is left to do: none are started."""
+    from harness.runner.pool import InProcessPool
+
+    return InProcessPool()
 
 
 def _conclude(store: "Store", grid: str, summary: Any) -> None:
