@@ -33,4 +33,4 @@ test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=0
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout=0 -s
+	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout=0 -s -o addopts='-q --strict-markers --import-mode=importlib'
