@@ -23,4 +23,5 @@ def test_words_and_ngrams_are_counted_once_as_distinct():
 def test_the_candidate_most_like_the_others_wins_and_duplicates_count():
     assert minimum_bayes_risk(["a", "b", "b"], lambda text, other: float(text == other)) == "b"
     assert minimum_bayes_risk(["a", "b"], lambda text, other: 0.0) == "a"
+    assert minimum_bayes_risk(["x", "b", "c"], lambda text, other: 9.0 if text == other else float(text == "b")) == "b"
     assert by_chrf(["the cat sat", "a dog barked", "the cat sits"]) in ("the cat sat", "the cat sits")
