@@ -1,6 +1,6 @@
 """From a grid to a graph of content-addressed stages; nothing is computed here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -120,6 +120,16 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
     return Plan(grid.grid, everything, planner.stages, finished, estimate(left))
 
 
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """What the score stages of all cells of a task and family have in common."""
+
+    role: str
+    spec: Mapping[str, Any]
+    needs: Sequence[str]
+    sources: Mapping[str, Source]
+
+
 class _Planner:
     """Makes the stages of one grid, each of them once."""
 
@@ -135,8 +145,9 @@ class _Planner:
         self._sources: dict[tuple[Group, str], Source] = {}
         self._designs: dict[str, dict[str, Any]] = {}
         self._tokenized: dict[tuple[str, str, str], Stage] = {}
+        self._fitted: dict[tuple[str, str, Any, int], Stage] = {}
         self._judges: dict[tuple[str, str], Stage] = {}
-        self._metrics: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        self._scorings: dict[tuple[str, str, str], list[_Scoring]] = {}
         for task in {(cell.task.name, cell.task.title): cell.task for cell in cells}.values():
             catalogue.task(task).check()
 
@@ -185,8 +196,8 @@ class _Planner:
             return PlannedCell(cell, self.digest(cell), {}, self.settings(cell))
         tokenized, fitted = self._tokenize(cell.task, cell.family), self._fit(cell)
         roles = {"tokenize": tokenized, "fit": fitted}
-        metrics = self._metric_names(cell)
-        needs = {need for name in metrics for need in self.catalogue.metric(name).needs}
+        scorings = self._scorings_of(cell)
+        needs = {need for scoring in scorings for need in scoring.needs}
         if "likelihood" in needs and cell.design.likelihood is not None:
             roles["likelihood"] = self._likelihood(cell, roles)
         roles["generate"] = self._generate(cell, roles)
@@ -194,8 +205,10 @@ class _Planner:
         roles["select"] = self.stage("select", _select_spec(cell), inputs, {})
         if "judge" in needs:
             roles["judge"] = self._judge(cell)
-        for name in metrics:
-            roles[f"score/{bare(name)}"] = self._score(cell, name, roles)
+        for scoring in scorings:
+            needed = [need for need in scoring.needs if need in roles]
+            inputs = _keys(roles, "tokenize", "generate", "select", *needed)
+            roles[scoring.role] = self.stage("score", {**scoring.spec, "seed": cell.seed}, inputs, scoring.sources)
         for batch in self.batches if cell.design.kind != "floor" else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))
@@ -220,10 +233,13 @@ class _Planner:
         }  # fmt: skip
 
     def _fit(self, cell: Cell) -> Stage:
-        budget = self.budgets[cell.model.title]
-        schedule = _key_of(cell.schedule) if cell.schedule else None
-        spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
-        return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, cell.family).key}, self._sources_of(cell))
+        tokenized, schedule = self._tokenize(cell.task, cell.family).key, _key_of(cell.schedule) if cell.schedule else None
+        identity = cell.model.title, tokenized, schedule, cell.seed
+        if identity not in self._fitted:
+            budget = self.budgets[cell.model.title]
+            spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
+            self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
+        return self._fitted[identity]
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:
         return {"model": self.source("models", cell.model.name), "task": self.source("tasks", cell.task.name)}
@@ -258,24 +274,26 @@ class _Planner:
         sources = {"model": self.source("models", judge.name), "task": self.source("tasks", cell.task.name)}
         return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, family).key}, sources)
 
-    def _metric_names(self, cell: Cell) -> tuple[str, ...]:
+    def _scorings_of(self, cell: Cell) -> list[_Scoring]:
+        """The score stages of a task and family, but for the cell."""
         identity = cell.task.name, cell.task.title, cell.family
-        if identity not in self._metrics:
+        if identity not in self._scorings:
             task: Task = self.catalogue.task(cell.task)
             names = task.metrics(cell.family) if self.grid.metrics == "default" else self.grid.metrics
-            self._metrics[identity] = tuple(name for name in names if cell.family in self.catalogue.metric(name).families)
-        return self._metrics[identity]
+            able = [name for name in names if cell.family in self.catalogue.metric(name).families]
+            self._scorings[identity] = [self._scoring(cell, name) for name in able]
+        return self._scorings[identity]
 
-    def _score(self, cell: Cell, name: str, roles: Mapping[str, Stage]) -> Stage:
+    def _scoring(self, cell: Cell, name: str) -> _Scoring:
         metric, source = self.catalogue.metric(name), self.source("metrics", name)
         spec = {
             **self._items(cell), "metric": bare(name), "origin": source.target.origin, "version": metric.version,
-            "profile": self.grid.profile, "seed": cell.seed,
+            "profile": self.grid.profile,
         }  # fmt: skip
-        needed = [need for need in metric.needs if need in roles]
         sources = {"task": self.source("tasks", cell.task.name), "metric": source}
-        sources |= {"judge": self.source("models", self.grid.judge.name)} if "judge" in needed else {}
-        return self.stage("score", spec, _keys(roles, "tokenize", "generate", "select", *needed), sources)
+        if "judge" in metric.needs:
+            sources["judge"] = self.source("models", self.grid.judge.name)
+        return _Scoring(f"score/{bare(name)}", spec, metric.needs, sources)
 
     def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
         decode, resources = self.grid.decode[0], self.grid.resources_of("time")
