@@ -24,7 +24,7 @@ def _row(index: int) -> Row:
 
 
 @pytest.mark.bench
-def test_publish(tmp_path):
+def test_publish(report, tmp_path):
     rows = [_row(index) for index in range(ROWS)]
     assert len(metrics_of(rows[0])) == METRICS
     assert len(run_content(rows[0]).params) == MOST_PARAMETERS
@@ -35,6 +35,6 @@ def test_publish(tmp_path):
     started = time.perf_counter()
     publish(rows, local_uri(tmp_path), "bench")
     again = time.perf_counter() - started
-    print(f"{ROWS} rows x {METRICS} metrics x {MOST_PARAMETERS} parameters: {seconds:.1f} s, processor {busy:.1f} s")
-    print(f"published again: {again:.1f} s")
+    report(f"{ROWS} rows x {METRICS} metrics x {MOST_PARAMETERS} parameters: {seconds:.1f} s, processor {busy:.1f} s")
+    report(f"published again: {again:.1f} s")
     assert seconds <= SECONDS

@@ -57,9 +57,10 @@ def share_outside(model):
 
 
 @pytest.mark.bench
-def test_time_outside_the_network():
+def test_time_outside_the_network(report):
     model = absorbing_model()
     share_outside(model)
     found = sorted(share_outside(model) for _ in range(5))
     share, step = found[len(found) // 2]
-    assert share <= MOST_OUTSIDE, f"{share:.1%} of a step of {step * 1000:.1f} ms is spent outside the network"
+    report(f"{share:.1%} of a step of {step * 1000:.1f} ms is spent outside the network (median of {len(found)} runs)")
+    assert share <= MOST_OUTSIDE
