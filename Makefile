@@ -5,7 +5,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup quickstart test lint test-slow bench
+.PHONY: setup quickstart test lint test-slow test-gpu bench
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,9 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=0
+
+test-gpu: setup
+	$(BIN)/python -m pytest tests/gpu -m gpu
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -m bench --timeout=0 -s -o addopts='-q --strict-markers --import-mode=importlib'

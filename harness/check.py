@@ -62,13 +62,16 @@ class Finding:
     message: str = ""
 
 
-def conformance(model: str, *, family: str | None = None, size: Mapping[str, Any] | None = None) -> list[Finding]:
+def conformance(
+    model: str, *, family: str | None = None, size: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> list[Finding]:
     """Try a model in one family or in all that its design names.
 
     Args:
         model: registered name, or `file.py:Name`.
         family: "ucg", "a2t" or "t2t".
         size: keys for the constructor.
+        device: torch device name on which it is trained and asked.
 
     Raises:
         GridError: no such model, no design, or a family that the design does not name.
@@ -83,7 +86,7 @@ def conformance(model: str, *, family: str | None = None, size: Mapping[str, Any
     if family is not None and family not in design.families:
         raise GridError(f"{model}: family {family!r} is none of {', '.join(design.families)}.")
     chosen = [name for name in FAMILIES if name in design.families and family in (None, name)]
-    return [finding for name in chosen for finding in _of_family(model_class, design, name, size or {})]
+    return [finding for name in chosen for finding in _of_family(model_class, design, name, size or {}, device)]
 
 
 def as_records(findings: Sequence[Finding]) -> list[dict[str, str]]:
@@ -101,9 +104,9 @@ def as_text(findings: Sequence[Finding]) -> str:
     return "\n".join([*lines, ", ".join(f"{count[status]} {status}" for status in ("passed", "failed", "skipped"))]) + "\n"
 
 
-def _of_family(model_class: Any, design: Design, family: Family, size: Mapping[str, Any]) -> Iterator[Finding]:
+def _of_family(model_class: Any, design: Design, family: Family, size: Mapping[str, Any], device: str) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
-        case = Case(model_class, design, family, size, Path(folder))
+        case = Case(model_class, design, family, size, Path(folder), device)
         for check in CHECKS:
             finding = _finding(check, case)
             yield finding
@@ -158,8 +161,11 @@ def view_of(family: Family, train: Sequence[Example]) -> TaskView:
 class Case:
     """One model in one family, trained when the first check asks for it."""
 
-    def __init__(self, model_class: Any, design: Design, family: Family, size: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, model_class: Any, design: Design, family: Family, size: Mapping[str, Any], folder: Path, device: str
+    ) -> None:
         self.model_class, self.design, self.family, self.size, self.folder = model_class, design, family, size, folder
+        self.device = device
         self.train, self.test = examples(family, _TRAIN, 1), examples(family, _TEST, 2)
         self.budget = Budget(tokens=_POSITIONS)
 
@@ -174,7 +180,8 @@ class Case:
         model = construct(self.model_class, self.design.schedule, self.view, self.size)
         checkpoints = self.folder / "checkpoints"
         checkpoints.mkdir()
-        return model, model.fit(self.train[32:], self.train[:32], self.budget, FitContext(seed=1, folder=checkpoints))
+        context = FitContext(seed=1, device=self.device, folder=checkpoints)
+        return model, model.fit(self.train[32:], self.train[:32], self.budget, context)
 
     @property
     def model(self) -> TextModel:
@@ -336,7 +343,7 @@ def survives_saving_and_loading(case: Case) -> None:
     folder = case.folder / "saved"
     folder.mkdir()
     case.model.save(folder)
-    loaded = case.model_class.load(folder, "cpu")
+    loaded = case.model_class.load(folder, case.device)
     again = {item.id: item.texts for item in loaded.generate(case.requests(), case.settings())}
     _require(again == case.texts(case.requests()), "the loaded model gave other texts.")
     before, after = case.model.likelihood(case.test), loaded.likelihood(case.test)

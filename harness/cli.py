@@ -241,12 +241,13 @@ def check(
     model: Annotated[str, typer.Argument(help="Registered name, or file.py:Name.")],
     family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t; every family of the model without it.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="key=value for the constructor; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="torch device name, such as cuda.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Test whether an adapter keeps its contract, on a tiny data set that is generated on the spot."""
     from harness.check import as_records, as_text, conformance
 
-    findings = conformance(model, family=family, size=_options(option or []))
+    findings = conformance(model, family=family, size=_options(option or []), device=device)
     _say(_json(as_records(findings)) if as_json else as_text(findings))
     if any(finding.status == "failed" for finding in findings):
         raise typer.Exit(1)
