@@ -132,13 +132,11 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     """A `TextModel` around `Diffusion`; a system says how it is put together and how it is trained.
 
     Attributes:
-        optimisation: settings of the one training loop.
         spacing: how `steps` picks indices of the chain.
         likelihood_draws: Monte-Carlo draws of t per example for the bound.
     """
 
     design: Design
-    optimisation: ClassVar[Optimisation]
     spacing: ClassVar[str] = "trailing"
     likelihood_draws: ClassVar[int] = 16
 
@@ -152,6 +150,11 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     def design_for(cls, **size: Any) -> Design:
         """Design of the variant that these keys name."""
         return cls.design
+
+    @property
+    @abstractmethod
+    def optimisation(self) -> Optimisation:
+        """Settings of the one training loop."""
 
     @abstractmethod
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:

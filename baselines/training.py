@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -45,6 +45,13 @@ class Optimisation:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float | None = 1.0
     ema: float | None = None
+
+    def at_width(self, width: int) -> "Optimisation":
+        """Settings for a network of this width, given those for 128: above it the learning rate falls as 1 / width.
+
+        Yang et al. 2021 (arXiv:2203.03466), table 3: Adam's rate for hidden weights.
+        """
+        return replace(self, learning_rate=self.learning_rate * min(1.0, 128 / width))
 
     def rate_at(self, update: int, updates: int) -> float:
         """Learning rate of an update, counted from 0."""

@@ -106,9 +106,8 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     # --- training ----------------------------------------------------------------------------------------------------
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW; the learning rate falls with the width, as Yang et al. 2021 (arXiv:2203.03466) find for Adam."""
-        rate = 3e-3 * min(1.0, 128 / self.measures["width"])
-        return Optimisation(learning_rate=rate, batch=64, weight_decay=0.01)
+        """Settings of the one training loop."""
+        return Optimisation(learning_rate=3e-3, batch=32, weight_decay=0.01).at_width(self.measures["width"])
 
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Train within the budget."""

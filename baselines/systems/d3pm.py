@@ -21,7 +21,7 @@ neighbour graph is laid over co-occurrence embeddings of the training split (the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -114,7 +114,6 @@ class D3PM(DiffusionAdapter):
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
         time_input="1000 i / T", likelihood="bound", paper="2107.03006",
     )  # fmt: skip
-    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=32)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
@@ -126,6 +125,11 @@ class D3PM(DiffusionAdapter):
             cls.design, name=name, kernel=keys["kernel"], schedule=variant.schedule,
             unmasking=keys["unmasking"] if absorbing else None,
         )  # fmt: skip
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """AdamW."""
+        return Optimisation(learning_rate=2e-3, batch=32).at_width(checked(self.size)["width"])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:

@@ -16,7 +16,7 @@ code: the posterior) and on the schedule's normalisation; this follows the code.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
@@ -56,7 +56,6 @@ class DiffusionLM(DiffusionAdapter):
         last_step="mean, then argmax of the tied head", variance="posterior", clamping=True, time_input="1000 i / T",
         paper="2205.14217",
     )  # fmt: skip
-    optimisation: ClassVar[Optimisation] = Optimisation(learning_rate=2e-3, batch=128, ema=0.9999)
     spacing = "evenly"
     variance = staticmethod(posterior_variance)
 
@@ -64,6 +63,11 @@ class DiffusionLM(DiffusionAdapter):
     def make_layout(task: TaskView) -> Layout:
         """The target alone."""
         return TargetOnly(task.max_tokens)
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """AdamW, with the released code's weight average."""
+        return Optimisation(learning_rate=3e-3, batch=32, ema=0.9999).at_width(merged(self.size, DEFAULTS)["width"])
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""

@@ -85,3 +85,8 @@ def test_every_example_is_seen_once_per_epoch():
     assert torch.equal(seen[:50].sort().values, torch.arange(50))
     assert torch.equal(seen[50:100].sort().values, torch.arange(50))
     assert not torch.equal(seen[:50], seen[50:100])
+
+
+@pytest.mark.parametrize(("width", "rate"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (768, 1e-2 / 6)])
+def test_the_rate_falls_with_the_width(width, rate):
+    assert SETTINGS.at_width(width).learning_rate == pytest.approx(rate)

@@ -32,14 +32,14 @@ def system(request, ucg_view, t2t_view, unconditional, conditional):
 
 def fitted(system, run):
     model, data = system
-    model.fit(data[:500], data[500:], replace(SMALL, tokens=128 * model.layout.length * 3), run)
+    model.fit(data[:500], data[500:], replace(SMALL, tokens=model.optimisation.batch * model.layout.length * 3), run)
     return model, data
 
 
 def test_fit_reports_what_it_used(system, run):
     model, data = system
-    report = model.fit(data[:500], data[500:], Budget(tokens=128 * model.layout.length * 3 + 5), run)
-    assert (report.updates, report.tokens) == (3, 128 * model.layout.length * 3)
+    report = model.fit(data[:500], data[500:], Budget(tokens=model.optimisation.batch * model.layout.length * 3 + 5), run)
+    assert (report.updates, report.tokens) == (3, model.optimisation.batch * model.layout.length * 3)
     assert report.valid_loss is not None
     assert report.valid_loss > 0
 
