@@ -129,7 +129,7 @@ class D3PM(DiffusionAdapter):
     @property
     def optimisation(self) -> Optimisation:
         """AdamW."""
-        return Optimisation(learning_rate=2e-3, batch=32).at_width(checked(self.size)["width"])
+        return Optimisation(learning_rate=3e-3, batch=16).at_width(checked(self.size)["width"])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:

@@ -67,7 +67,7 @@ class DiffusionLM(DiffusionAdapter):
     @property
     def optimisation(self) -> Optimisation:
         """AdamW, with the released code's weight average."""
-        return Optimisation(learning_rate=3e-3, batch=32, ema=0.9999).at_width(merged(self.size, DEFAULTS)["width"])
+        return Optimisation(learning_rate=2e-3, batch=16, ema=0.9999).at_width(merged(self.size, DEFAULTS)["width"])
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
