@@ -202,7 +202,7 @@ class _State:
         self.average = [parameter.detach().clone() for parameter in self.parameters] if optimisation.ema else []
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=optimisation.learning_rate, betas=optimisation.betas, weight_decay=optimisation.weight_decay,
-            foreach=True,
+            fused=True,
         )  # fmt: skip
         self.losses: list[tuple[int, float]] = []
 
