@@ -14,10 +14,10 @@ from harness.grid.catalogue import Catalogue
 from harness.measurement import Evaluation
 from harness.metrics.chrf import ChrF
 from harness.metrics.profiles import profile
+from harness.runner.artefacts import test_items as items_of
 from harness.runner.execute import run
 from harness.runner.plan import make_plan
 from harness.runner.pool import SerialPool
-from harness.runner.artefacts import test_items as items_of
 from harness.tokenizer import Tokenizer
 from harness.tracking.records import Store, rows
 
