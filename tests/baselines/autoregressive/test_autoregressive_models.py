@@ -162,9 +162,9 @@ def test_size_keys_are_checked():
 @pytest.mark.parametrize("cls", [GPT, Seq2Seq])
 def test_training_learns(cls):
     model = cls(None, T2T, **SIZE)
-    report = model.fit(EXAMPLES, EXAMPLES[:50], Budget(tokens=64 * 6 * 30), FitContext(seed=0))
+    report = model.fit(EXAMPLES, EXAMPLES[:50], Budget(tokens=model.optimisation.batch * 6 * 30), FitContext(seed=0))
     assert isinstance(model, TextModel)
-    assert (report.updates, report.tokens) == (30, 64 * 6 * 30)
+    assert (report.updates, report.tokens) == (30, model.optimisation.batch * 6 * 30)
     assert report.valid_loss < 0.8 * report.losses[0][1]
     found = model.likelihood(EXAMPLES[:50])
     assert sum(found.nats) / len(found.nats) / T2T.max_tokens == pytest.approx(report.valid_loss, rel=1e-4)

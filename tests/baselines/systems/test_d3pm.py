@@ -36,7 +36,7 @@ def requests(n):
 @pytest.mark.parametrize("kernel", VARIANTS)
 def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path):
     model = model_of("linear-alpha-bar", kernel=kernel)
-    report = model.fit(EXAMPLES, EXAMPLES[:8], Budget(tokens=5 * 32 * LENGTH), FitContext(seed=0))
+    report = model.fit(EXAMPLES, EXAMPLES[:8], Budget(tokens=5 * model.optimisation.batch * LENGTH), FitContext(seed=0))
     assert report.updates == 5
     assert report.valid_loss > 0
     found = model.generate(requests(3), Sampling(steps=5))
