@@ -304,7 +304,7 @@ class _Planner:
             "label": cell.model.title, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware,
         }  # fmt: skip
-        inputs, sources = _keys(roles, "tokenize", "fit"), self._sources_of(cell)
+        inputs, sources = _keys(roles, "tokenize", "fit", "generate"), self._sources_of(cell)
         if baseline is not None:
             inputs |= {"baseline": self._fit(baseline).key}
             sources |= {"baseline": self.source("models", baseline.model.name)}

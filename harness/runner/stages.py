@@ -23,6 +23,7 @@ from harness.contracts import (
     Sampling,
     TaskData,
     TaskView,
+    TextModel,
     stream_seed,
 )
 from harness.decoding import select as select_texts
@@ -43,6 +44,7 @@ from harness.runner.artefacts import (
 from harness.tokenizer import EOS, PAD, Tokenizer
 
 LATENCY_ITEMS = 64
+REPEATED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,15 +283,27 @@ def time_model(work: Work) -> Result:
     if spec["baseline"] is not None:
         model = work.model("baseline", "baseline")
         baseline = Contestant(name=spec["baseline"], model=model, settings=_timed(spec["baseline_sampling"]))
+    requests = _requests(work, test_items(work.data(), LATENCY_ITEMS, 1))
     found = measure(
-        candidate, baseline=baseline, requests=_requests(work, test_items(work.data(), LATENCY_ITEMS, 1)),
-        profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"], device=work.device,
+        candidate, baseline=baseline, requests=requests, profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"],
+        device=work.device,
     )  # fmt: skip
+    differing = _differing(work, candidate.model, requests[:REPEATED])
+    note = (f"{differing} of {len(requests[:REPEATED])} texts differ from those scored",) if differing else ()
     raw = {name: [list(block) for block in blocks] for name, blocks in found.raw.items()}
-    values = {name: {**dataclasses.asdict(value), "flags": list(value.flags)} for name, value in found.values.items()}
+    values = {name: {**dataclasses.asdict(value), "flags": [*value.flags, *note]} for name, value in found.values.items()}
     return Result(
-        result={"values": values, "evidence": dict(found.evidence)}, blobs={"raw.json.gz": work.store.put(pack_json(raw))}
+        result={"values": values, "evidence": {**found.evidence, "texts_differing": differing}},
+        blobs={"raw.json.gz": work.store.put(pack_json(raw))},
     )
+
+
+def _differing(work: Work, model: TextModel, requests: Sequence[Request]) -> int:
+    """How many texts of the timed model, asked again as it was for quality, are not those that were scored."""
+    scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
+    asked = [request for request in requests if request.id in scored]
+    settings = Sampling(**work.spec["sampling"], micro_batch=work.spec["batch"])
+    return sum(answer.texts != scored[answer.id] for answer in model.generate(asked, settings))
 
 
 def _timed(sampling: Mapping[str, Any]) -> Sampling:

@@ -99,10 +99,11 @@ class Parrot:
     def generate(self, requests, settings):
         witness(f"generate {settings.steps}")
         time.sleep(self.pause)
+        mood = settings.micro_batch or 0 if self.trick == "moody" else 0
         made = [
             Generation(
                 id=request.id,
-                texts=tuple(self.say(request.seed + k) for k in range(request.n)),
+                texts=tuple(self.say(request.seed + mood + k) for k in range(request.n)),
                 network_calls=settings.steps or 1,
             )
             for request in requests

@@ -53,6 +53,14 @@ def test_a_second_run_does_nothing_until_failures_are_retried(grid_file, store, 
     assert (third.done, third.failed, third.cached) == (0, 1, first.done)
 
 
+def test_a_model_that_is_timed_writing_other_texts_is_flagged(grid_file, store, pool):
+    plan = make_plan(load(grid_file(tricks("moody"), "latency: {batches: [1, 2]}")), store)
+    run(plan, store, pool)
+    found = by_model(store)
+    assert not any("differ" in flag for flag in found["Parrot"].latency["latency_ms_p50"].flags)
+    assert "texts differ from those scored" in " ".join(found["moody"].latency["latency_ms_p50"].flags)
+
+
 def test_a_model_that_hangs_or_crashes_is_killed(grid_file, store):
     limits = "limits: {fit: {seconds: 3, retries: 1}}"
     plan = make_plan(load(grid_file(tricks("hang", "segfault"), limits)), store)
