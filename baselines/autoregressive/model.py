@@ -45,12 +45,12 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         size: keys of `defaults`.
 
     Attributes:
-        defaults: width, layers, heads and dropout.
+        defaults: width, layers, heads, dropout, and examples per update (batch).
         network: what is trained.
     """
 
     design: Design
-    defaults: ClassVar[Mapping[str, Any]] = {"width": 128, "layers": 4, "heads": 4, "dropout": 0.0}
+    defaults: ClassVar[Mapping[str, Any]] = {"width": 128, "layers": 4, "heads": 4, "dropout": 0.0, "batch": 32}
 
     def __init__(self, schedule: Schedule | None, task: TaskView, **size: Any) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     @property
     def optimisation(self) -> Optimisation:
         """Settings of the one training loop."""
-        return Optimisation(learning_rate=3e-3, batch=32, weight_decay=0.01).at_width(self.measures["width"])
+        return Optimisation(learning_rate=3e-3, batch=self.measures["batch"], weight_decay=0.01).at_width(self.measures["width"])
 
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Train within the budget."""

@@ -46,6 +46,7 @@ from harness.schedules.base import Schedule
 
 DEFAULTS = {
     "kernel": "absorbing", "unmasking": "independent", "width": 128, "layers": 4, "heads": 4, "chain": 1000, "neighbours": 10,
+    "batch": 16,
 }  # fmt: skip
 GRAPH_DIMENSIONS = 32  # of the co-occurrence embeddings under the neighbour graph
 UNMASKING: dict[str, Reverse] = {"independent": ancestral, "exact-count": exact_count}
@@ -107,6 +108,7 @@ class D3PM(DiffusionAdapter):
         width, layers, heads: of the transformer.
         chain: training steps T for schedules that do not bring their own, and steps of the kernels that own a chain.
         neighbours: neighbours per token of the nearest-neighbour kernel.
+        batch: examples per update.
     """
 
     design = Design(
@@ -129,7 +131,8 @@ class D3PM(DiffusionAdapter):
     @property
     def optimisation(self) -> Optimisation:
         """AdamW."""
-        return Optimisation(learning_rate=3e-3, batch=16).at_width(checked(self.size)["width"])
+        keys = checked(self.size)
+        return Optimisation(learning_rate=3e-3, batch=keys["batch"]).at_width(keys["width"])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:

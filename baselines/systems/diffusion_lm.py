@@ -36,7 +36,7 @@ from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
-DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000}
+DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16}
 
 
 class DiffusionLM(DiffusionAdapter):
@@ -48,6 +48,7 @@ class DiffusionLM(DiffusionAdapter):
         width, layers, heads: of the transformer.
         embedding: dimension S of the word embeddings (16 on E2E and 128 on ROCStories in the paper).
         chain: training steps T for schedules that do not bring their own.
+        batch: examples per update; with few tokens to train on, many small updates learn more than few large ones.
     """
 
     design = Design(
@@ -67,7 +68,8 @@ class DiffusionLM(DiffusionAdapter):
     @property
     def optimisation(self) -> Optimisation:
         """AdamW, with the released code's weight average."""
-        return Optimisation(learning_rate=2e-3, batch=16, ema=0.9999).at_width(merged(self.size, DEFAULTS)["width"])
+        keys = merged(self.size, DEFAULTS)
+        return Optimisation(learning_rate=2e-3, batch=keys["batch"], ema=0.9999).at_width(keys["width"])
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
