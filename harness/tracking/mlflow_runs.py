@@ -25,6 +25,7 @@ _SETTINGS = (
 _DIGITS = 5
 _LONGEST_PARAMETER = 500
 _LONGEST_TAG = 7_500
+_NOTE_COLUMNS = ("value", "", "95 % interval", "n", "remarks", "signature")
 _FORM = 1
 
 
@@ -137,9 +138,16 @@ def _note(row: Row) -> str:
         head += [f"{row.status}: {markdown_cell(row.reason[:1000])}", ""]
     measured = [(name, value) for part in (row.metrics, row.latency) for name, value in sorted(part.items())]
     body = [_note_line(name, value) for name, value in measured]
-    while body and sum(map(len, (cell for line in body for cell in line))) + 20 * len(body) > _LONGEST_TAG // 2:
+    room = _LONGEST_TAG - sum(len(line) + 1 for line in head)
+    while body and _size(body) > room:
         body.pop()
-    return "\n".join([*head, *(grid_of_text(("value", "", "95 % interval", "n", "remarks", "signature"), body) if body else [])])
+    return "\n".join([*head, *(grid_of_text(_NOTE_COLUMNS, body) if body else [])])
+
+
+def _size(body: Sequence[tuple[str, ...]]) -> int:
+    """Characters of a table whose columns are padded to their widest cell."""
+    widths = (max(map(len, column)) for column in zip(_NOTE_COLUMNS, *body, strict=True))
+    return (len(body) + 2) * (sum(widths) + 3 * len(_NOTE_COLUMNS) + 2)
 
 
 def _note_line(name: str, value: Value) -> tuple[str, ...]:

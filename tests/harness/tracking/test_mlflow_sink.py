@@ -188,3 +188,10 @@ def test_without_mlflow_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(mlflow_sink, "available", lambda: False)
     with pytest.raises(PublishError, match="pip install"):
         put(tmp_path, rows())
+
+
+def test_a_note_is_cut_between_lines_to_what_mlflow_keeps():
+    values = {f"metric_{number}": Value(value=number, signature="s" * number) for number in range(200)}
+    note = run_content(row("gpt", metrics=values)).tags["mlflow.note.content"]
+    assert 4000 < len(note) <= 7500
+    assert note.splitlines()[-1].startswith("| metric_")
