@@ -146,7 +146,7 @@ def _note(row: Row) -> str:
 
 def _size(body: Sequence[tuple[str, ...]]) -> int:
     """Characters of a table whose columns are padded to their widest cell."""
-    widths = (max(map(len, column)) for column in zip(_NOTE_COLUMNS, *body, strict=True))
+    widths = (max(3, *map(len, column)) for column in zip(_NOTE_COLUMNS, *body, strict=True))
     return (len(body) + 2) * (sum(widths) + 3 * len(_NOTE_COLUMNS) + 2)
 
 

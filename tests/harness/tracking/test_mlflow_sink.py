@@ -191,7 +191,7 @@ def test_without_mlflow_the_error_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_a_note_is_cut_between_lines_to_what_mlflow_keeps():
-    values = {f"metric_{number}": Value(value=number, signature="s" * number) for number in range(200)}
-    note = run_content(row("gpt", metrics=values)).tags["mlflow.note.content"]
+    values = {f"metric_{number:03}": value(number, signature="s" * number) for number in range(200)}
+    note = run_content(row(1, "gpt", "ucg", metrics=values)).tags["mlflow.note.content"]
     assert 4000 < len(note) <= 7500
     assert note.splitlines()[-1].startswith("| metric_")
