@@ -97,7 +97,7 @@ def test_size_meets_a_parameter_target(ucg_view):
 @pytest.mark.slow
 def test_diffusion_lm_learns_the_toy_language(ucg_view, unconditional, run, requests_for):
     model = DiffusionLM(build("sqrt@200"), ucg_view, width=64, layers=2, heads=2, embedding=16, chain=200)
-    model.fit(unconditional[:500], (), Budget(tokens=128 * 8 * 1500), run)
+    model.fit(unconditional[:500], (), Budget(tokens=model.optimisation.batch * 8 * 3000), run)
     answers = model.generate(requests_for(unconditional, 300), Sampling(steps=50))
     known = {example.target for example in unconditional}
     assert sum(answer.texts[0] in known for answer in answers) > 210
