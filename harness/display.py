@@ -1,7 +1,7 @@
 """What a user sees while a grid runs: a live picture in a terminal, one line per finished stage elsewhere."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,17 +30,25 @@ class Tally:
     Args:
         weights: stage key -> estimated seconds, for all stages of the plan.
         clock: seconds that only grow.
+        kinds: stage key -> kind; what one kind takes says nothing of another. Without them all are of one kind.
     """
 
-    def __init__(self, weights: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
-        self.weights, self.clock = dict(weights), clock
+    def __init__(
+        self, weights: Mapping[str, float], clock: Callable[[], float] = time.monotonic, kinds: Mapping[str, str] | None = None
+    ) -> None:
+        self.weights, self.clock, self.kinds = dict(weights), clock, kinds or {}
         self.started = clock()
         self.count: Counter[str] = Counter()
         self.running: dict[str, tuple[StageEvent, float]] = {}
         self.failures: list[StageEvent] = []
         self.notices: list[StageEvent] = []
-        self._left = sum(self.weights.values())
-        self._worked = 0.0
+        self._ahead = defaultdict[str, float](float)
+        for key, weight in self.weights.items():
+            self._ahead[self._kind(key)] += weight
+        self._worked, self._spent = defaultdict[str, float](float), defaultdict[str, float](float)
+
+    def _kind(self, key: str) -> str:
+        return self.kinds.get(key, "")
 
     def __call__(self, event: "StageEvent") -> None:
         """Hear of a stage."""
@@ -55,10 +63,11 @@ class Tally:
     def _over(self, event: "StageEvent") -> None:
         self.running.pop(event.key, None)
         self.count[event.status] += 1
-        weight = self.weights.get(event.key, 0.0)
-        self._left -= weight
-        if event.status == "done":
-            self._worked += weight
+        weight, kind = self.weights.get(event.key, 0.0), self._kind(event.key)
+        self._ahead[kind] -= weight
+        if event.status == "done" and event.seconds is not None:
+            self._worked[kind] += weight
+            self._spent[kind] += event.seconds
         if event.status == "failed":
             self.failures.append(event)
 
@@ -79,10 +88,20 @@ class Tally:
 
     @property
     def left(self) -> float | None:
-        """Seconds left: the estimate of what is left, at the speed seen so far; `None` before the first stage is done."""
+        """Seconds left: for each kind the estimate, corrected by what was seen of it; `None` before the first stage is done."""
         if self.over >= self.total:
             return 0.0
-        return self.elapsed * self._left / self._worked if self._worked > 0 else None
+        if not self._worked:
+            return None
+        begun = defaultdict[str, float](float)
+        for key, (_, since) in self.running.items():
+            begun[self._kind(key)] += min(self.clock() - since, self.weights.get(key, 0.0) * self._slowness(self._kind(key)))
+        seconds = sum(weight * self._slowness(kind) - begun[kind] for kind, weight in self._ahead.items())
+        return max(seconds, 0.0) / max(1, len(self.running))
+
+    def _slowness(self, kind: str) -> float:
+        """Seconds taken over seconds estimated."""
+        return self._spent[kind] / self._worked[kind] if self._worked[kind] > 0 else 1.0
 
     @property
     def line(self) -> str:
@@ -120,7 +139,7 @@ def watching(plan: "Plan", console: Console | None = None) -> "Iterator[Listener
         What the runner calls with every event.
     """
     console = console or Console()
-    tally = Tally(weights_of(plan))
+    tally = Tally(weights_of(plan), kinds={key: stage.kind for key, stage in plan.stages.items()})
     if not console.is_terminal:
         yield Lines(tally, console)
         return

@@ -49,6 +49,19 @@ def test_a_tally_counts_and_tells_the_time_left(clock):
     assert (tally.left, tally.over, tally.running) == (0.0, 4, {})
 
 
+def test_the_time_left_is_corrected_kind_by_kind_and_shared_by_what_runs(clock):
+    kinds = {"a": "score", "b": "score", "c": "fit", "d": "fit"}
+    tally = Tally({"a": 1.0, "b": 1.0, "c": 100.0, "d": 100.0}, clock, kinds)
+    tally(Event("score", "a", "done", seconds=50.0))
+    assert tally.left == pytest.approx(50.0 + 200.0)
+    for key in "cd":
+        tally(Event("fit", key, "started"))
+    clock.now = 40.0
+    assert tally.left == pytest.approx((50.0 + 60.0 + 60.0) / 2)
+    clock.now = 500.0
+    assert tally.left == pytest.approx(25.0)
+
+
 def test_a_retried_stage_runs_again(clock):
     tally = Tally({"a": 1.0}, clock)
     for status in ("started", "retried", "started", "done"):
