@@ -18,6 +18,7 @@ from baselines.networks.initialise import initialise
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import Calls, Denoiser, counted
 from baselines.parts.randomness import Noise
+from baselines.parts.samplers import Reverse
 from baselines.parts.timesteps import spaced
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import schedule_for, view_from_json, view_to_json
@@ -220,8 +221,12 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
             [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
         )
         canvas = Canvas(ids=prompt.ids.to(device), given=prompt.given.to(device))
-        ids = self.diffusion.sample(canvas, Noise(seeds), visited, self.sampling_denoiser())
+        ids = self.diffusion.sample(canvas, Noise(seeds), visited, self.sampling_denoiser(), self.reverse_for(len(visited)))
         return [tuple(row) for row in self.layout.targets(Canvas(ids=ids, given=canvas.given))]
+
+    def reverse_for(self, steps: int) -> Reverse:
+        """The reverse step when so many steps of the chain are visited."""
+        return self.diffusion.reverse
 
     def sampling_denoiser(self) -> Denoiser:
         """The denoiser that samplers call; systems wrap it."""

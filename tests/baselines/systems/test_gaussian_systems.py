@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from baselines.engine import Canvas
+from baselines.parts.samplers import ancestral, ddim
 from baselines.systems.diffuseq import DiffuSeq
 from baselines.systems.diffusion_lm import DiffusionLM
 from harness.contracts import Budget, Sampling
@@ -79,6 +80,12 @@ def test_a_swapped_schedule_changes_corruption_and_visited_levels(system):
     written = ~canvas.given
     assert (before[written] != after[written]).all()
     assert (before[canvas.given] == 1).all()
+
+
+def test_diffuseq_adds_noise_only_where_no_step_is_skipped(ucg_view, t2t_view):
+    model = systems(ucg_view, t2t_view)["diffuseq"]
+    assert model.reverse_for(50) is ancestral
+    assert model.reverse_for(49) is ddim
 
 
 def test_unknown_decoding_is_refused(system, requests_for):
