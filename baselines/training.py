@@ -139,6 +139,7 @@ def train(
         losses=tuple(state.losses),
         valid_loss=None if valid is None else evaluate(module, loss, valid, run=run),
         flops=6.0 * parameters * positions,
+        seconds=state.seconds,
     )
 
 
@@ -205,6 +206,12 @@ class _State:
             fused=True,
         )  # fmt: skip
         self.losses: list[tuple[int, float]] = []
+        self._before, self._begun = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, in the runs before a resume too."""
+        return self._before + time.monotonic() - self._begun
 
     def step(self, update: int, updates: int) -> None:
         if self.settings.clip is not None:
@@ -235,7 +242,7 @@ class _State:
         tensors |= {f"average/{name}": tensor for name, tensor in zip(self.names, self.average, strict=False)}
         for name, parameter in zip(self.names, self.parameters, strict=True):
             tensors |= {f"optimiser/{name}/{part}": value for part, value in self.optimiser.state[parameter].items()}
-        notes = {"update": update, "losses": self.losses, "settings": asdict(self.settings)}
+        notes = {"update": update, "losses": self.losses, "settings": asdict(self.settings), "seconds": self.seconds}
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{CHECKPOINT}.partial"
         unshared = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -249,13 +256,14 @@ class _State:
         with safe_open(self.folder / CHECKPOINT, "pt") as file:
             notes = json.loads(file.metadata()["notes"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if notes["settings"] != json.loads(json.dumps(asdict(self.settings))):
+        if notes["settings"] != json.loads(json.dumps(asdict(self.settings))) or "seconds" not in notes:
             return 0
         self.module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module/")})
         self._load_optimiser(tensors)
         for name, average in zip(self.names, self.average, strict=False):
             average.copy_(tensors[f"average/{name}"])
         self.losses = [(int(tokens), loss) for tokens, loss in notes["losses"]]
+        self._before = notes["seconds"]
         return int(notes["update"])
 
     def _load_optimiser(self, tensors: Mapping[str, Int[Tensor, "..."] | Float[Tensor, "..."]]) -> None:

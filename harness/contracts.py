@@ -209,6 +209,7 @@ class FitReport:
         valid_loss: loss on the validation split with the weights that are kept; `None` where not computed.
         flops: estimated training FLOPs (6 * parameters * positions); `None` where that means nothing.
         schedule_updates: refits of an adaptive schedule; `None` where nothing adapts.
+        seconds: time spent, before a resume too; `None` = what the harness sees of it, which a resume cuts short.
     """
 
     tokens: int
@@ -218,6 +219,7 @@ class FitReport:
     valid_loss: float | None = None
     flops: float | None = None
     schedule_updates: int | None = None
+    seconds: float | None = field(default=None, compare=False)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ def fit(work: Work) -> Result:
         model.save(Path(folder) / "model")
         blobs = work.store.put_folder(Path(folder))
     losses = {"losses.json.gz": work.store.put(pack_json([list(point) for point in report.losses]))}
-    plain = {name: value for name, value in dataclasses.asdict(report).items() if name != "losses"}
+    plain = {name: value for name, value in dataclasses.asdict(report).items() if name not in ("losses", "seconds")}
+    seconds = seconds if report.seconds is None else report.seconds
     built = schedule.specification if schedule is not None else None
     return Result(result={**plain, "size": size, "schedule": built, "fit_seconds": seconds}, blobs={**blobs, **losses})
 

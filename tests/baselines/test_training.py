@@ -49,6 +49,19 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     assert report == again
 
 
+def test_time_before_a_resume_counts(tmp_path, monkeypatch):
+    clock = iter(range(0, 100_000, 10))
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
+    _, whole = fitted(FitContext(seed=3, folder=tmp_path / "whole"))
+    killed = FitContext(
+        seed=3, folder=tmp_path / "two", progress=lambda share, loss: share > 0.5 and (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fitted(killed)
+    _, again = fitted(FitContext(seed=3, folder=tmp_path / "two"))
+    assert again.seconds == pytest.approx(whole.seconds, rel=0.25)
+
+
 def test_micro_batches_change_nothing(tmp_path):
     whole, _ = fitted(FitContext(seed=3))
     parts, _ = fitted(FitContext(seed=3, micro_batch=3))
