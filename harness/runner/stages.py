@@ -289,8 +289,8 @@ def time_model(work: Work) -> Result:
         candidate, baseline=baseline, requests=requests, profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"],
         device=work.device,
     )  # fmt: skip
-    differing = _differing(work, candidate.model, requests[:REPEATED])
-    note = (f"{differing} of {len(requests[:REPEATED])} texts differ from those scored",) if differing else ()
+    differing, asked = _differing(work, candidate.model, requests[:REPEATED])
+    note = (f"{differing} of {asked} texts differ from those scored",) if differing else ()
     raw = {name: [list(block) for block in blocks] for name, blocks in found.raw.items()}
     values = {name: {**dataclasses.asdict(value), "flags": [*value.flags, *note]} for name, value in found.values.items()}
     return Result(
@@ -299,12 +299,12 @@ def time_model(work: Work) -> Result:
     )
 
 
-def _differing(work: Work, model: TextModel, requests: Sequence[Request]) -> int:
-    """How many texts of the timed model, asked again as it was for quality, are not those that were scored."""
+def _differing(work: Work, model: TextModel, requests: Sequence[Request]) -> tuple[int, int]:
+    """How many answers of the timed model, asked again as for quality, are not those that were scored; and of how many."""
     scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
     asked = [request for request in requests if request.id in scored]
     settings = Sampling(**work.spec["sampling"], micro_batch=work.spec["batch"])
-    return sum(answer.texts != scored[answer.id] for answer in model.generate(asked, settings))
+    return sum(answer.texts != scored[answer.id] for answer in model.generate(asked, settings)), len(asked)
 
 
 def _timed(sampling: Mapping[str, Any]) -> Sampling:
