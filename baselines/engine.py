@@ -119,26 +119,26 @@ class Diffusion(nn.Module):
             noise: one stream per request.
             visited: steps of the chain, ascending, as `timesteps.spaced` gives them; they are walked backwards to the data.
             denoiser: the trained one, wrapped (clamping, guidance); `None` = as trained.
-            reverse: another reverse step than the system's own.
+            reverse: another reverse step; `None` = the system's own.
         """
         positions = prompt.ids.shape[1]
-        denoise, estimate = denoiser or self.denoiser, None
+        denoise, undo, estimate = denoiser or self.denoiser, reverse or self.reverse, None
         x = self.pin(self.kernel.prior(self.kernel.noise(noise, PRIOR_DRAW, positions)), prompt)
         steps = visited.tolist()[::-1]
         for number, (step, after) in enumerate(zip(steps, [*steps[1:], -1], strict=True), start=1):
             step_noise = self.kernel.noise(noise, number, positions)
-            x, estimate = self.advance(x, prompt, step, after + 1, step_noise, denoise, estimate, reverse)
+            x, estimate = self.advance(x, prompt, step, after + 1, step_noise, denoise, estimate, undo)
         return torch.where(prompt.given, prompt.ids, self.space.decode(x))
 
     def advance(
         self, x_t: Tensor, prompt: Canvas, step: int, left: int, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
-        reverse: Reverse | None = None,
+        reverse: Reverse,
     ) -> tuple[Tensor, Estimate]:  # fmt: skip
         """Undo the steps of the chain from `step` down until `left` are left (0 is the data); given positions come out clean."""
         index, s = (torch.full((len(x_t),), number, device=prompt.ids.device) for number in (step, left))
         estimate = denoise(x_t, self.time_input(index), prompt.given, previous)
         alpha_t, alpha_s = self.alpha(index + 1, prompt), self.alpha(s, prompt)
-        x_s = (reverse or self.reverse)(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=left == 0)
+        x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=left == 0)
         return self.pin(x_s, prompt), estimate
 
     def pin(self, x: Tensor, prompt: Canvas) -> Tensor:

@@ -27,7 +27,7 @@ class Judge(GPT):
         name="judge", kind="autoregressive", families=("ucg", "a2t", "t2t"), predicts="next token",
         conditioning="none: targets alone", loss_mask="target up to and including EOS", length="EOS", likelihood="exact",
     )  # fmt: skip
-    defaults: ClassVar[Mapping[str, Any]] = {"width": 192, "layers": 4, "heads": 6, "dropout": 0.0, "batch": 32}
+    defaults: ClassVar[Mapping[str, Any]] = {**GPT.defaults, "width": 192, "heads": 6}
 
     def prefixes(self, items: Sequence[Example] | Sequence[Request]) -> list[list[int]]:
         """BOS, whatever the condition is."""

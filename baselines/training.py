@@ -49,7 +49,7 @@ class Optimisation:
     def at_width(self, width: int) -> "Optimisation":
         """Settings for a network of this width, given those for 128: above it the learning rate falls as 1 / width.
 
-        Yang et al. 2021 (arXiv:2203.03466), table 3: Adam's rate for hidden weights.
+        Yang et al. 2021 (arXiv:2203.03466), table 3: Adam's rate for hidden weights; taken for all weights here.
         """
         return replace(self, learning_rate=self.learning_rate * min(1.0, 128 / width))
 
@@ -256,7 +256,7 @@ class _State:
         with safe_open(self.folder / CHECKPOINT, "pt") as file:
             notes = json.loads(file.metadata()["notes"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if notes["settings"] != json.loads(json.dumps(asdict(self.settings))) or "seconds" not in notes:
+        if notes["settings"] != json.loads(json.dumps(asdict(self.settings))):
             return 0
         self.module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module/")})
         self._load_optimiser(tensors)

@@ -29,7 +29,7 @@ class Seq2Seq(Autoregressive):
         name="seq2seq", kind="autoregressive", families=("a2t", "t2t"), predicts="next token",
         conditioning="encoder, cross-attention", loss_mask="target up to and including EOS", length="EOS", likelihood="exact",
     )  # fmt: skip
-    defaults: ClassVar[Mapping[str, Any]] = {"width": 128, "layers": 3, "heads": 4, "dropout": 0.0, "batch": 32}
+    defaults: ClassVar[Mapping[str, Any]] = {**Autoregressive.defaults, "layers": 3}
     network: EncoderDecoder
 
     @classmethod

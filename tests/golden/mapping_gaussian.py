@@ -226,7 +226,9 @@ def reverse_step(schedule, T, t, x_t, model_output_x0, embedding, input_ids, mas
     for index, x, output, ids, target, draw in zip(t, x_t, model_output_x0, input_ids, mask, z, strict=True):
         model = diffusion(table(schedule, T), space, [output], step_variance, denoising_error)
         prompt = Canvas(ids=torch.tensor([ids]), given=torch.tensor([target]).bool().logical_not())
-        state, _ = model.advance(real([x]), prompt, index, index, real([draw]), Clamped(model.denoiser, space.snap), None)
+        state, _ = model.advance(
+            real([x]), prompt, index, index, real([draw]), Clamped(model.denoiser, space.snap), None, model.reverse
+        )
         moved.append(state[0])
     return {"sample": torch.stack(moved)}
 

@@ -15,11 +15,7 @@ from harness.measurement import Evaluation
 from harness.metrics.chrf import ChrF
 from harness.metrics.profiles import profile
 from harness.runner.artefacts import test_items as items_of
-from harness.runner.execute import run
-from harness.runner.plan import make_plan
-from harness.runner.pool import SerialPool
 from harness.tokenizer import Tokenizer
-from harness.tracking.records import Store, rows
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,17 +31,9 @@ def grid():
 
 
 @pytest.fixture(scope="module")
-def cells(grid):
+def cells(finished):
     """Rows of every finished cell."""
-    store = Store(os.environ.get("HARNESS_LEARN_STORE", "runs"))
-    pool = SerialPool()
-    try:
-        run(make_plan(grid, store), store, pool)
-    finally:
-        pool.close()
-    found = rows(store, GRID)
-    assert [row.reason for row in found if row.status == "failed"] == []
-    return [row for row in found if row.status == "done"]
+    return finished(GRID)
 
 
 def shuffled(grid, name, family):

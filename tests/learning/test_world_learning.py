@@ -1,14 +1,6 @@
 """Do the systems learn? The shipped grid `world-learn`, three seeds; resumes from `$HARNESS_LEARN_STORE` (default ./runs)."""
 
-import os
-
 import pytest
-
-from harness.grid import load
-from harness.runner.execute import run
-from harness.runner.plan import make_plan
-from harness.runner.pool import SerialPool
-from harness.tracking.records import Store, rows
 
 pytestmark = pytest.mark.slow
 GRID, POINTS, GPT = "world-learn", 0.08, 0.85
@@ -17,15 +9,9 @@ CONDITIONAL = ("diffuseq", "seq2seq")
 
 
 @pytest.fixture(scope="module")
-def measured():
+def measured(finished):
     """(model, family, seed) -> metrics of every cell."""
-    store = Store(os.environ.get("HARNESS_LEARN_STORE", "runs"))
-    pool = SerialPool()
-    try:
-        run(make_plan(load(GRID), store), store, pool)
-    finally:
-        pool.close()
-    return {(row.model, row.family, row.seed): row.metrics for row in rows(store, GRID) if row.status == "done"}
+    return {(row.model, row.family, row.seed): row.metrics for row in finished(GRID)}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
