@@ -198,6 +198,8 @@ class _Run:
 
     def _next_attempt(self, job: Job, outcome: Outcome) -> Job | None:
         """With half the micro-batch when memory ran out, or a worker was lost twice; `None` where there is no other try."""
+        if outcome.status == "displaced":
+            return job
         batch, key = job.stage.resources.micro_batch >> job.shrink, outcome.key
         attempts = (*job.attempts, f"{outcome.status} at micro-batch {max(1, batch)}: {outcome.message}")
         if outcome.status == "memory" and batch > 1:

@@ -13,7 +13,7 @@ from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import Estimate, estimate
 from harness.runner.hardware import fingerprint
-from harness.runner.stage import Source, Stage, canonical, digest_of
+from harness.runner.stage import Source, Spec, Stage, canonical, digest_of
 from harness.schedules.names import SchedulePlan
 from harness.tracking.records import Store
 
@@ -128,6 +128,13 @@ class _Scoring:
     spec: Mapping[str, Any]
     needs: Sequence[str]
     sources: Mapping[str, Source]
+    seeded: dict[int, Spec] = field(default_factory=dict)
+
+    def spec_of(self, seed: int) -> Spec:
+        """What the stages of a seed share."""
+        if seed not in self.seeded:
+            self.seeded[seed] = Spec(self.spec, seed=seed)
+        return self.seeded[seed]
 
 
 class _Planner:
@@ -208,7 +215,7 @@ class _Planner:
         for scoring in scorings:
             needed = [need for need in scoring.needs if need in roles]
             inputs = _keys(roles, "tokenize", "generate", "select", *needed)
-            roles[scoring.role] = self.stage("score", {**scoring.spec, "seed": cell.seed}, inputs, scoring.sources)
+            roles[scoring.role] = self.stage("score", scoring.spec_of(cell.seed), inputs, scoring.sources)
         for batch in self.batches if cell.design.kind != "floor" else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))

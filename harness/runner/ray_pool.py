@@ -252,6 +252,9 @@ class RayPool:
             return Outcome(stage.key, "memory", seconds, f"killed by Ray, out of memory: {_first_line(error)}")
         except self._ray.exceptions.RayTaskError as error:
             return Outcome(stage.key, "failed", seconds, _first_line(error), str(error))
+        except self._ray.exceptions.TaskUnschedulableError as error:
+            self._nodes.pop(running.node.id, None)  # until Ray says that it is alive
+            return Outcome(stage.key, "displaced", seconds, _first_line(error))
         except self._ray.exceptions.RayError as error:
             late = stage.key in self._cancelled or seconds >= stage.limits.seconds
             self._cancelled.discard(stage.key)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ def canonical(data: Any) -> str:
 
 def digest_of(*parts: Any) -> str:
     """sha256 of plain data."""
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+    return _sha256(canonical(parts))
+
+
+class Spec(dict[str, Any]):
+    """Plain values that decide the result of many stages, written out once; not to be changed."""
+
+    @cached_property
+    def text(self) -> str:
+        """In canonical form."""
+        return canonical(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,21 @@ class Stage:
     def make(cls, kind: str, spec: Mapping[str, Any], inputs: Mapping[str, str] | None = None, **rest: Any) -> "Stage":
         """A stage with its key."""
         inputs = inputs or {}
-        return cls(kind, spec, inputs, digest_of(SCHEMA, kind, spec, inputs), **rest)
+        written = spec.text if isinstance(spec, Spec) else canonical(spec)
+        read = ",".join([f'{_quoted(role)}:"{inputs[role]}"' for role in sorted(inputs)])  # keys are hexadecimal
+        return cls(kind, spec, inputs, _sha256(f"[{SCHEMA},{_quoted(kind)},{written},{{{read}}}]"), **rest)
 
     @property
     def exclusive(self) -> bool:
         """Whether it must have its node to itself."""
         return self.kind in EXCLUSIVE
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _quoted(word: str) -> str:
+    """A kind or a role in canonical form; there are few of them."""
+    return canonical(word)

@@ -43,12 +43,13 @@ class Outcome:
     """What became of a job.
 
     Attributes:
-        status: "memory" when memory ran out, "lost" when the worker died, "late" when it was killed at its deadline.
+        status: "memory" when memory ran out, "lost" when the worker died, "late" when it was killed at its deadline, "displaced"
+            when its node was gone before it began.
         message: one line; `None` when done.
     """
 
     key: str
-    status: Literal["done", "failed", "memory", "lost", "late"]
+    status: Literal["done", "failed", "memory", "lost", "late", "displaced"]
     seconds: float
     message: str | None = None
     traceback: str | None = None

@@ -1,5 +1,7 @@
 """Ray: the same rows as without it, and placement on a simulated cluster of two nodes with declared GPUs."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,21 @@ def work(job):
     return Result(result={**place, "began": began, "ended": time.time()})
 """
 
+MARKED = """
+import time
+from pathlib import Path
+
+import ray
+
+from harness.runner.stages import Result
+
+
+def work(job):
+    (Path(job.spec["marks"]) / ray.get_runtime_context().get_node_id()).touch()
+    time.sleep(2.0)
+    return Result()
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -56,10 +73,11 @@ def pool(cluster):
         yield shared
 
 
-def test_serial_and_ray_give_the_same_rows(grid_file, tmp_path, pool):
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "fsspec"])
+def test_serial_and_ray_give_the_same_rows(grid_file, tmp_path, pool, scheme):
     models = "PLUGINS:Parrot, PLUGINS:Diffuser, {name: PLUGINS:Parrot, trick: raise, label: dead}"
     path = grid_file(models, 'steps: [2, 4]\nmetrics: ["PLUGINS:Counted", "PLUGINS:Judged"]\nlatency: {batches: [1, 2]}')
-    one, two = Store(tmp_path / "serial"), Store(tmp_path / "ray")
+    one, two = Store(tmp_path / "serial"), Store(f"{scheme}{tmp_path / 'ray'}")
     with SerialPool() as serial:
         first = run(make_plan(load(path)), one, serial)
     second = run(make_plan(load(path)), two, pool)
@@ -86,6 +104,35 @@ def test_late_and_lost_workers(grid_file, tmp_path, pool):
     assert "not finished after 3 s and killed" in reasons["hang"]
     assert "segfault" in reasons
     assert reasons["segfault"] is not None
+
+
+def test_stages_of_a_lost_node_are_done_elsewhere(tmp_path, cluster, pool):
+    node, marks, file = cluster.add_node(num_cpus=3, object_store_memory=10**8), tmp_path / "marks", tmp_path / "marked.py"
+    marks.mkdir()
+    file.write_text(MARKED)
+    wait_until(lambda: node.node_id in {there["NodeID"] for there in pool._ray.nodes() if there["Alive"]})
+    pool._refreshed = 0.0
+
+    def kill():
+        wait_until((marks / node.node_id).exists)
+        cluster.remove_node(node, allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    stages = [Stage.make(f"{file}:work", {"i": index, "marks": str(marks)}) for index in range(12)]
+    store = Store(tmp_path / "runs")
+    summary = run(Plan("g", [], {stage.key: stage for stage in stages}), store, pool)
+    killer.join()
+    assert (summary.done, summary.failed) == (len(stages), 0)
+    assert any(attempt.startswith("lost") for stage in stages for attempt in store.record(stage.key).attempts)
+
+
+def wait_until(holds, seconds=90):
+    """Poll a condition."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.fixture
