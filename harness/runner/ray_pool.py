@@ -253,7 +253,7 @@ class RayPool:
         except self._ray.exceptions.RayTaskError as error:
             return Outcome(stage.key, "failed", seconds, _first_line(error), str(error))
         except self._ray.exceptions.TaskUnschedulableError as error:
-            self._nodes.pop(running.node.id, None)  # until Ray says that it is alive
+            self._refreshed = -math.inf  # before anything is placed, look which nodes are left
             return Outcome(stage.key, "displaced", seconds, _first_line(error))
         except self._ray.exceptions.RayError as error:
             late = stage.key in self._cancelled or seconds >= stage.limits.seconds
