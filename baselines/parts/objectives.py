@@ -43,7 +43,7 @@ def prior_error(step: Step) -> Float[Tensor, "B L"]:
 
 def rounding_error(logits: Float[Tensor, "B L V"], ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
     """Cross-entropy of tokens under logits, in nats."""
-    return cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+    return cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view_as(ids)
 
 
 def end_to_end(space: EmbeddingSpace, error: Term = denoising_error) -> Term:
