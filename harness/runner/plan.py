@@ -154,6 +154,7 @@ class _Planner:
         self._tokenized: dict[tuple[str, str, str], Stage] = {}
         self._fitted: dict[tuple[str, str, Any, int], Stage] = {}
         self._judges: dict[tuple[str, str], Stage] = {}
+        self._generations: dict[tuple[Any, ...], Spec] = {}
         self._scorings: dict[tuple[str, str, str], list[_Scoring]] = {}
         for task in {(cell.task.name, cell.task.title): cell.task for cell in cells}.values():
             catalogue.task(task).check()
@@ -260,9 +261,13 @@ class _Planner:
         return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
-        sampling = _sampling(cell.decode, cell.steps)
-        spec = {**self._items(cell), "seed": cell.seed, "candidates": cell.decode.candidates, "sampling": sampling}
-        return self.stage("generate", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+        identity = cell.family, cell.seed, cell.decode, cell.steps
+        if identity not in self._generations:
+            items = self._items(cell)
+            self._generations[identity] = Spec(
+                items, seed=cell.seed, candidates=cell.decode.candidates, sampling=_sampling(cell.decode, cell.steps)
+            )
+        return self.stage("generate", self._generations[identity], _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _judge(self, cell: Cell) -> Stage:
         identity = cell.task.name, cell.task.title
