@@ -4,6 +4,7 @@ import sys
 
 from harness.grid import load
 from harness.runner.plan import make_plan
+from harness.runner.stage import SCHEMA, Spec, Stage, digest_of
 
 
 def kinds(plan):
@@ -108,3 +109,11 @@ def test_ten_thousand_cells_are_planned_in_seconds(grid_file):
     cells, seconds = done.stdout.split()
     assert int(cells) == 10_000
     assert float(seconds) < 10.0
+
+
+def test_a_key_is_the_digest_of_what_decides_the_result(grid_file):
+    spec, inputs = {"seed": 0, "metric": "größe", "items": None}, {"select": "ab", "generate": "cd"}
+    keys = {Stage.make("score", form, inputs).key for form in (spec, Spec(spec))}
+    assert keys == {digest_of(SCHEMA, "score", spec, inputs)}
+    stages = make_plan(load(grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", "steps: [2, 4]"))).stages.values()
+    assert all(stage.key == digest_of(SCHEMA, stage.kind, dict(stage.spec), dict(stage.inputs)) for stage in stages)
