@@ -1,6 +1,7 @@
 """The two loops of the field, once: corrupt and compare (loss), start from noise and walk back (sample)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -45,12 +46,8 @@ class TrainingDraws(DrawSource, Protocol):
         """Examples of the whole batch."""
         ...
 
-    def generator(self, name: str) -> torch.Generator:
-        """Generator of a named stream."""
-        ...
-
-    def take(self, whole: Tensor) -> Tensor:
-        """This micro-batch's rows of a whole-batch tensor."""
+    def once(self, name: str, draw: Callable[[torch.Generator], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """This micro-batch's rows of whole-batch tensors that are drawn once for all micro-batches."""
         ...
 
 
@@ -85,8 +82,7 @@ class Diffusion(nn.Module):
 
     def loss(self, canvas: Canvas, draws: TrainingDraws) -> Float[Tensor, " B"]:
         """Training loss of each example, in nats per position."""
-        index, weight = self.times.sample(draws.batch, draws.generator("time"))
-        index, weight = draws.take(index), draws.take(weight)
+        index, weight = draws.once("time", partial(self.times.sample, draws.batch))
         step = self.step(canvas, index, draws)
         loss = per_example(self.objective(step))
         if self.training:

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -69,16 +69,24 @@ class Draws:
         batch: examples of the whole batch.
         rows: those of the micro-batch at hand.
         device: where the draws are made.
+        kept: what was drawn once for the whole batch; shared by its micro-batches.
     """
 
     seed: int
     batch: int
     rows: slice
     device: torch.device
+    kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, compare=False)
 
     def generator(self, name: str) -> torch.Generator:
         """A fresh generator at the start of a named stream."""
         return torch.Generator(self.device).manual_seed(stream_seed(self.seed, name))
+
+    def once(self, name: str, draw: Callable[[torch.Generator], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """This micro-batch's rows of what the first micro-batch draws, whatever that has changed since."""
+        if name not in self.kept:
+            self.kept[name] = draw(self.generator(name))
+        return tuple(map(self.take, self.kept[name]))
 
     def take(self, whole: Tensor) -> Tensor:
         """This micro-batch's rows of a whole-batch tensor."""
@@ -175,11 +183,11 @@ def _update(state: "_State", loss: Loss, batch: Data, update: int, updates: int,
     size = len(next(iter(batch.values())))
     seed = stream_seed(run.seed, "update", update)
     state.module.train()
-    total = torch.zeros((), device=device)
+    total, kept = torch.zeros((), device=device), dict[str, tuple[Tensor, ...]]()
     for rows in _slices(size, run.micro_batch or size):
         part = {name: tensor[rows] for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            value = loss(part, Draws(seed=seed, batch=size, rows=rows, device=device)).sum() / size
+            value = loss(part, Draws(seed=seed, batch=size, rows=rows, device=device, kept=kept)).sum() / size
         torch.autograd.backward(value)
         total += value.detach()
     mean = total.item()

@@ -73,8 +73,14 @@ class EmbeddingSpace(TokenSpace):
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(vocabulary, width))
+        self.table = nn.Parameter(torch.empty(vocabulary, width))
         self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.initialise_own(torch.Generator().manual_seed(0))
+
+    def initialise_own(self, generator: torch.Generator) -> None:
+        """Standard normal embeddings, as released, and no bias."""
+        self.table.data.copy_(torch.randn(self.table.shape, generator=generator))
+        self.bias.data.zero_()
 
     def encode(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L S"]:
         """Clean embeddings."""

@@ -188,7 +188,7 @@ class LossSecondMoment(nn.Module):
     def weights(self) -> Weights:
         """How likely each step is, not normalised: all ones before the history is full."""
         if not self.warm:
-            return torch.ones(self.T, dtype=torch.float64)
+            return torch.ones(self.T, dtype=torch.float64, device=self.history.device)
         moments = self.history.square().mean(-1).sqrt()
         return moments / moments.sum() * (1 - self.uniform_share) + self.uniform_share / self.T
 

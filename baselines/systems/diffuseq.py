@@ -32,6 +32,7 @@ class DiffuSeq(DiffusionLM):
         schedule="sqrt@2000", grains=("sequence",), chain=2000, predicts="x0", conditioning="source in sequence, pinned",
         posterior="plug-in", last_step="mean, then argmax of the tied head", variance="beta at all T steps, 0 at fewer (DDIM)",
         clamping=True, time_input="1000 i / T", loss_mask="all positions, source and padding included", paper="2210.08933",
+        version=2,
     )  # fmt: skip
     variance = staticmethod(step_variance)
 

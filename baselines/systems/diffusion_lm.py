@@ -55,7 +55,7 @@ class DiffusionLM(DiffusionAdapter):
         name="diffusion-lm", kind="diffusion", families=("ucg",), space="embedding, learned", kernel="Gaussian",
         schedule="sqrt@2000", grains=("sequence",), chain=2000, predicts="x0", posterior="plug-in",
         last_step="mean, then argmax of the tied head", variance="posterior", clamping=True, time_input="1000 i / T",
-        paper="2205.14217",
+        paper="2205.14217", version=2,
     )  # fmt: skip
     spacing = "evenly"
     variance = staticmethod(posterior_variance)

@@ -165,7 +165,8 @@ def _restore(store: Store, key: str, source: Source, device: str) -> TextModel:
 def test_items(data: TaskData, items: int | None, samples: int) -> list[Example]:
     """The test examples that a profile asks for, in the task's order.
 
-    `items * samples` different ones where the split has them; else each one up to `samples` times, told apart by `#k`.
+    `items * samples` different ones where the split has them; else each one up to `samples` times, told apart by `#k`. Where
+    not all are taken, the sha256 of the id chooses, since many files are sorted; fewer are a subset of more.
 
     Args:
         data: the splits.
@@ -175,10 +176,23 @@ def test_items(data: TaskData, items: int | None, samples: int) -> list[Example]
     if items is None:
         return list(data.test)
     wanted = items * samples
-    pool = list(data.test[:wanted])
+    pool = _chosen(data.test, wanted)
     for again in range(1, samples):
-        pool += [dataclasses.replace(item, id=f"{item.id}#{again}") for item in data.test[: wanted - len(pool)]]
+        pool += [dataclasses.replace(item, id=f"{item.id}#{again}") for item in _chosen(data.test, wanted - len(pool))]
     return pool
+
+
+def _chosen(examples: Sequence[Example], limit: int) -> list[Example]:
+    if len(examples) <= limit:
+        return list(examples)
+    ranked = sorted(range(len(examples)), key=lambda index: hashlib.sha256(f"test/{examples[index].id}".encode()).digest())
+    return [examples[index] for index in sorted(ranked[:limit])]
+
+
+def digest_of_items(examples: Sequence[Example]) -> str:
+    """Short digest of which items were asked and what they are measured against, in order."""
+    lines = (json.dumps([item.id, item.target, *item.references], ensure_ascii=False) for item in examples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def pack_lines(items: Sequence[Any]) -> bytes:

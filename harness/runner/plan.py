@@ -254,7 +254,7 @@ class _Planner:
 
     def _items(self, cell: Cell) -> dict[str, Any]:
         items, samples = self.profile.size(cell.family)
-        return {"items": items, "samples": samples}
+        return {"items": items, "samples": samples, "choice": "sha256"}
 
     def _likelihood(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
         spec = {**self._items(cell), "seed": cell.seed}

@@ -33,6 +33,7 @@ from harness.metrics.profiles import profile
 from harness.registry import Target
 from harness.runner.artefacts import (
     Work,
+    digest_of_items,
     pack_json,
     pack_lines,
     plain_measurement,
@@ -225,10 +226,15 @@ def select(work: Work) -> Result:
 
 def score(work: Work) -> Result:
     """One metric of one cell: name -> measurement; items for later tests go into a blob."""
-    metric = work.plugin("metric")()
-    measurements = metric(_evaluation(work))
+    metric, evaluation = work.plugin("metric")(), _evaluation(work)
+    measurements = metric(evaluation)
+    measured_on = f"items:{digest_of_items(evaluation.examples)}|v:{metric.version}"
     plain = {
-        name: {**plain_measurement(measurement), "higher_is_better": metric.values.get(name)}
+        name: {
+            **plain_measurement(measurement),
+            "signature": f"{measurement.signature}|{measured_on}",
+            "higher_is_better": metric.values.get(name),
+        }  # fmt: skip
         for name, measurement in measurements.items()
     }
     items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}

@@ -1,11 +1,13 @@
 """The loop: resumed equals uninterrupted, micro-batches equal the whole batch, NaN is an error."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from baselines import training
+from baselines.parts.timesteps import LossSecondMoment
 from baselines.training import Draws, Optimisation, train
 from harness.contracts import Budget, FitContext
 from harness.errors import ModelError
@@ -66,6 +68,30 @@ def test_micro_batches_change_nothing(tmp_path):
     whole, _ = fitted(FitContext(seed=3))
     parts, _ = fitted(FitContext(seed=3, micro_batch=3))
     torch.testing.assert_close(whole, parts, rtol=1e-10, atol=1e-12)
+
+
+class Timed(Line):
+    """Steps with large losses are drawn more often, so what is drawn depends on what was observed."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = LossSecondMoment(4, per_step=2)
+
+    def loss(self, batch, draws: Draws):
+        index, weight = draws.once("time", partial(self.times.sample, draws.batch))
+        value = super().loss(batch, draws) * (1 + index)
+        self.times.observe(index, value.detach())
+        return value * weight
+
+
+def test_micro_batches_change_nothing_where_losses_move_the_times():
+    models = [Timed(), Timed()]
+    for model, micro_batch in zip(models, (None, 3), strict=True):
+        run = FitContext(seed=3, micro_batch=micro_batch)
+        train(model, model.loss, data(), optimisation=SETTINGS, canvas=1, budget=Budget(tokens=8 * 40), run=run)
+    assert models[0].times.warm
+    torch.testing.assert_close(models[0].weight, models[1].weight, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(models[0].times.history, models[1].times.history)
 
 
 def test_seeds_matter():

@@ -83,6 +83,11 @@ def test_draws_depend_on_the_generator_only(sampler: TimeSampler) -> None:
     assert torch.equal(first[1], torch.ones(64, dtype=torch.float64))
 
 
+def test_times_live_where_the_history_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LossSecondMoment, "warm", False)
+    assert LossSecondMoment(5, per_step=2).to("meta").loss_weights().device.type == "meta"
+
+
 def warm(losses: torch.Tensor, share: float = 0.1) -> LossSecondMoment:
     sampler = LossSecondMoment(len(losses), per_step=2, uniform_share=share)
     for _ in range(2):
