@@ -230,12 +230,9 @@ def score(work: Work) -> Result:
     measurements = metric(evaluation)
     measured_on = f"items:{digest_of_items(evaluation.examples)}|v:{metric.version}"
     plain = {
-        name: {
-            **plain_measurement(measurement),
-            "signature": f"{measurement.signature}|{measured_on}",
-            "higher_is_better": metric.values.get(name),
-        }  # fmt: skip
-        for name, measurement in measurements.items()
+        name: plain_measurement(dataclasses.replace(found, signature=f"{found.signature}|{measured_on}"))
+        | {"higher_is_better": metric.values.get(name)}
+        for name, found in measurements.items()
     }
     items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}
     return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
