@@ -140,7 +140,8 @@ def _footnote(text: str, notes: list[str]) -> str:
 
 def _warnings(section: Section) -> list[str]:
     mixed = [name for name in section.headlines if len(_signatures(section, name)) > 1]
-    return [f"{markdown_cell(name)}: signatures differ between rows; compare only where they agree." for name in mixed]
+    differ = [f"{markdown_cell(name)}: signatures differ between rows; compare only where they agree." for name in mixed]
+    return [*differ, *map(markdown_cell, section.shortfalls)]
 
 
 def _signatures(section: Section, metric: str) -> set[str]:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.leaderboard import order
-from harness.metrics.profiles import PROFILES
+from harness.metrics.profiles import PROFILES, Profile
 from harness.tracking.rows import Row
 
 # What is looked at first; a section is sorted by the first of these that it has.
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "ucg": (
-        "in_language_standardised", "judge_ppl", "mauve", "in_language", "true_nll", "mean_words", "own_bits_per_byte",
-        "distinct_2",
+        "in_language_standardised", "mauve", "judge_ppl", "sample_entropy", "human_entropy", "rep_4", "distinct_2", "in_language",
+        "true_nll", "mean_words", "own_bits_per_byte",
     ),
     "a2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
     "t2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
@@ -56,6 +56,24 @@ class Section:
         """Profiles among the rows whose numbers are not ranked."""
         names = {str(row.settings.get("profile")) for row in self.rows}
         return tuple(sorted(name for name in names if name in PROFILES and not PROFILES[name].ranked))
+
+    @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """Why rows of a profile that ranks are not ranked all the same: too few training seeds, too few sources."""
+        groups: dict[tuple[object, ...], list[Row]] = {}
+        for row in self.rows:
+            name = str(row.settings.get("profile"))
+            if name in PROFILES and PROFILES[name].ranked:
+                groups.setdefault((name, row.model, row.schedule, row.steps, row.decode), []).append(row)
+        return tuple(text for (name, *_), rows in groups.items() for text in _shortfalls(PROFILES[str(name)], rows))
+
+
+def _shortfalls(profile: Profile, rows: Sequence[Row]) -> list[str]:
+    seeds, least = len({row.seed for row in rows}), profile.t2t_least if rows[0].family == "t2t" else 0
+    items = min(int(row.settings.get("n") or 0) for row in rows)
+    found = [f"{seeds} of {profile.seeds} seeds"] if seeds < profile.seeds else []
+    found += [f"{items} of {least} sources"] if items < least else []
+    return [f"not ranked: {rows[0].model}: {what}" for what in found]
 
 
 def sections(rows: Sequence[Row], *, sort: str | None = None) -> list[Section]:

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from example_rows import rows, unconditional
+from example_rows import row, rows, unconditional, value
 
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import Condition, cell_of, columns_of, frame, order, rows_of, select
@@ -70,6 +70,13 @@ def test_the_best_comes_first_whichever_end_is_better():
 def test_values_that_are_not_finite_do_not_break_the_order():
     tied = [unconditional(1, "a", 0.5, math.inf), unconditional(2, "b", 0.5, 3.0)]
     assert [row.model for row in order(tied, "judge_ppl")] == ["b", "a"]
+
+
+def test_values_that_are_not_ranked_come_after_those_that_are():
+    few = value(0.99, flags=("not ranked: n < 2000",))
+    cells = [row(1, "few", "ucg", metrics={"mauve": few}), row(2, "many", "ucg", metrics={"mauve": value(0.5)})]
+    assert [item.model for item in order(cells, "mauve")] == ["many", "few"]
+    assert [item.model for item in order(cells, "-mauve")] == ["many", "few"]
 
 
 def test_columns_are_the_same_for_any_order_of_rows():

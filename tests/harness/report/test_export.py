@@ -23,6 +23,14 @@ def test_sections_hold_one_task_and_family_with_its_own_metrics_best_first():
     assert ucg.unranked == ("smoke",)
 
 
+def test_a_profile_that_ranks_says_which_rows_it_does_not_rank():
+    settings = {"profile": "publish", "n": 400}
+    cells = [row(index, "gpt", "t2t", metrics={"bleu": value(3.0)}, seed=index, settings=settings) for index in range(2)]
+    (section,) = sections(cells)
+    assert section.shortfalls == ("not ranked: gpt: 2 of 3 seeds", "not ranked: gpt: 400 of 1000 sources")
+    assert "not ranked: gpt: 2 of 3 seeds" in as_markdown(cells)
+
+
 def test_a_metric_of_a_stranger_is_shown_where_no_headline_is_known():
     (section,) = sections([row(1, "m", "ucg", metrics={"sparkle": value(3.0)})])
     assert section.headlines == ("sparkle",)
