@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import GridError, UnknownName
+from harness.errors import GridError, StoreError, UnknownName
 from harness.tracking.rows import IDENTITY, Row, Value
 
 if TYPE_CHECKING:
@@ -40,10 +40,23 @@ def table(store: "Store | Path | str", grid: Any = None) -> "pandas.DataFrame":
 
 def rows_of(store: "Store | Path | str", grid: Any = None) -> list[Row]:
     """Rows of a store, from its path or the object; a grid may be named by its file."""
-    from harness.tracking.records import Store, rows
+    from harness.tracking.records import rows
 
-    opened = Store(store) if isinstance(store, str | Path) else store
-    return rows(opened, grid_name(grid))
+    return rows(opened(store) if isinstance(store, str | Path) else store, grid_name(grid))
+
+
+def opened(address: Path | str) -> "Store":
+    """The store at an address, to be read.
+
+    Raises:
+        StoreError: there is none.
+    """
+    from harness.tracking.records import Store
+
+    store = Store.existing(address)
+    if store is None:
+        raise StoreError(f"no store at {address}: `harness run GRID --store {address}` makes one; --store names another.")
+    return store
 
 
 def grid_name(grid: Any) -> str | None:
@@ -132,7 +145,7 @@ class Condition:
             GridError: the text is no condition.
         """
         match = _CONDITION.match(text)
-        if match is None:
+        if match is None or match["value"][0] in "=<>!":
             raise GridError(f"condition {text!r}: expected `column operator value`, such as 'bleu >= 20' or 'model == gpt'.")
         symbol = {"=": "=="}.get(match["operator"], match["operator"])
         return cls(match["column"], symbol, _number_or_text(match["value"].strip("'\"")))
@@ -176,7 +189,17 @@ def select(
     conditions = [Condition.parse(text) for text in where]
     for condition in conditions:
         _require_column(rows, condition.column)
+        _require_kind(rows, condition)
     return [row for row in rows if all(condition(row) for condition in conditions)]
+
+
+def _require_kind(rows: Sequence[Row], condition: Condition) -> None:
+    cells = [cell_of(row, condition.column) for row in rows]
+    numbers = all(isinstance(cell, int | float) for cell in cells if cell is not None)
+    if isinstance(condition.operand, str) and numbers and any(cell is not None for cell in cells):
+        raise GridError(
+            f"condition on {condition.column}: it holds numbers, and {condition.operand!r} is none; write digits, such as 1000."
+        )
 
 
 def _having(rows: list[Row], noun: str, name: str) -> list[Row]:
@@ -192,7 +215,7 @@ def bare(label: str) -> str:
 
 
 def order(rows: Iterable[Row], column: str) -> list[Row]:
-    """Rows sorted by a column, best first; absent values last.
+    """Rows sorted by a column, best first; values flagged "not ranked" after the others, absent ones last.
 
     Metrics know which end is better; everything else, and metrics without a better end, ascends. A leading `-` turns the
     order around.
@@ -205,7 +228,13 @@ def order(rows: Iterable[Row], column: str) -> list[Row]:
     descending = (lower_is_better(rows, name) is False) != column.startswith("-")
     present = [row for row in rows if cell_of(row, name) is not None]
     present.sort(key=lambda row: _sort_key(cell_of(row, name)), reverse=descending)
+    present.sort(key=lambda row: _declines_a_rank(row, name))
     return present + [row for row in rows if cell_of(row, name) is None]
+
+
+def _declines_a_rank(row: Row, name: str) -> bool:
+    value = row.metrics.get(name)
+    return value is not None and any(flag.startswith("not ranked") for flag in value.flags)
 
 
 def _sort_key(value: Cell) -> tuple[int, float, str]:

@@ -4,11 +4,12 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from harness.leaderboard import Cell, cell_of, columns_of
-from harness.report.escape import code_cell, markdown_cell
+from harness.report.escape import code_cell, markdown_cell, visible
 from harness.report.sections import LATENCIES, Section, sections
 from harness.tracking.rows import Row, Value
 
@@ -17,6 +18,7 @@ UNRANKED = {
     "test": "made for the test suite; its numbers mean nothing; not ranked",
     "quick": "intervals are shown; not ranked",
 }
+_BEYOND_ASCII_CONTROL = re.compile("[\x7f-\x9f]")
 _IDENTITY = ("model", "schedule", "steps", "seed", "decode")
 _ALWAYS = ("model", "schedule", "steps", "seed")
 
@@ -46,7 +48,8 @@ def _magnitude(value: float) -> int:
 
 def as_json(rows: Sequence[Row]) -> str:
     """Rows as a JSON list, as `Row.from_json` reads it; what is not finite is null."""
-    return json.dumps([finite(row.to_json()) for row in rows], indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps([finite(row.to_json()) for row in rows], indent=2, ensure_ascii=False, allow_nan=False)
+    return _BEYOND_ASCII_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def finite(value: Any) -> Any:
@@ -59,7 +62,7 @@ def finite(value: Any) -> Any:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Rows as CSV with the columns of `leaderboard.frame`; what is absent is empty."""
+    """Rows as CSV with the columns of `leaderboard.frame`; what is absent is empty, control characters are written out."""
     columns, out = columns_of(rows), io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -70,7 +73,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 def _csv_cell(value: Cell) -> Cell:
     if isinstance(value, float) and not math.isfinite(value):
         return ""
-    return "" if value is None else value
+    return "" if value is None else visible(value) if isinstance(value, str) else value
 
 
 def as_markdown(rows: Sequence[Row], *, sort: str | None = None) -> str:
@@ -82,11 +85,11 @@ def as_markdown(rows: Sequence[Row], *, sort: str | None = None) -> str:
     """
     if not rows:
         return "No cells yet. `harness run GRID` makes some.\n"
-    return "\n".join(_section(section) for section in sections(rows, sort=sort))
+    return "\n".join(_section(section, sort) for section in sections(rows, sort=sort))
 
 
-def _section(section: Section) -> str:
-    lines = [f"## {code_cell(section.title)}", "", summary(section), ""]
+def _section(section: Section, sort: str | None = None) -> str:
+    lines = [f"## {code_cell(section.title)}", "", summary(section, sort), ""]
     notes: list[str] = []
     if section.rows:
         lines += [*grid_of_text(*_table(section, notes)), ""]
@@ -94,14 +97,15 @@ def _section(section: Section) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def summary(section: Section) -> str:
-    """How many cells a section has, and what its profile is worth."""
+def summary(section: Section, sort: str | None = None) -> str:
+    """How many cells a section has, what they are sorted by (the headline metric by default) and what the profile is worth."""
     counts = {
         "done": section.rows, "failed": section.failed, "skipped": section.skipped, "pending": section.pending,
     }  # fmt: skip
     text = ", ".join(f"{len(items)} {status}" for status, items in counts.items() if items)
     worth = "".join(f" Profile `{name}`: {UNRANKED.get(name, 'not ranked')}." for name in section.unranked)
-    order = f" Sorted by {markdown_cell(section.headline)}." if section.headline and section.rows else ""
+    column = sort or section.headline
+    order = f" Sorted by {markdown_cell(column)}." if column and section.rows else ""
     return f"{text} cells.{order}{worth}"
 
 

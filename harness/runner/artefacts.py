@@ -18,7 +18,7 @@ from harness.errors import DataError, StoreError
 from harness.measurement import Measurement
 from harness.registry import Target
 from harness.runner.stage import Source, Stage, canonical
-from harness.tracking.records import Record, Store
+from harness.tracking.records import Record, Store, own_folder, plain_json
 
 
 class Warm:
@@ -122,7 +122,7 @@ def localised(source: Source) -> Target:
     path = Path(path_text)
     if not path.is_file() or path.read_text(encoding="utf-8") != source.text:
         digest = hashlib.sha256(source.text.encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / "harness-files" / digest / path.name
+        path = own_folder() / "files" / digest / path.name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{tempfile.mktemp(dir='', prefix=path.stem)}.tmp")
         temporary.write_text(source.text, encoding="utf-8")
@@ -155,11 +155,20 @@ def load_model(store: Store, key: str, source: Source, device: str) -> TextModel
 
 
 def _restore(store: Store, key: str, source: Source, device: str) -> TextModel:
+    if device == "cuda":
+        _empty_cache()
     blobs = {name: digest for name, digest in recorded(store, key).blobs.items() if name.startswith("model/")}
     with tempfile.TemporaryDirectory(prefix="harness-model-") as folder:
         store.get_folder(blobs, Path(folder))
         model: TextModel = localised(source).load().load(Path(folder) / "model", device)
     return model
+
+
+def _empty_cache() -> None:
+    """Give back what the model used that this one takes the place of: other processes share the device."""
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def test_items(data: TaskData, items: int | None, samples: int) -> list[Example]:
@@ -197,13 +206,13 @@ def digest_of_items(examples: Sequence[Example]) -> str:
 
 def pack_lines(items: Sequence[Any]) -> bytes:
     """Dataclasses as gzipped JSON lines, the same bytes for the same content."""
-    lines = "".join(json.dumps(dataclasses.asdict(item), ensure_ascii=False) + "\n" for item in items)
-    return gzip.compress(lines.encode(), compresslevel=6, mtime=0)
+    lines = b"".join(plain_json(dataclasses.asdict(item), f"{type(item).__name__} {item.id}") + b"\n" for item in items)
+    return gzip.compress(lines, compresslevel=6, mtime=0)
 
 
 def unpack_generations(data: bytes) -> list[Generation]:
     """The inverse of `pack_lines` for generations."""
-    return [_generation(json.loads(line)) for line in gzip.decompress(data).decode().splitlines()]
+    return [_generation(json.loads(line)) for line in gzip.decompress(data).decode().split("\n")[:-1]]
 
 
 def _generation(fields: dict[str, Any]) -> Generation:
@@ -212,9 +221,9 @@ def _generation(fields: dict[str, Any]) -> Generation:
     return Generation(**{**fields, "ids": None if ids is None else tuple(map(tuple, ids))})
 
 
-def pack_json(data: Any) -> bytes:
-    """Plain data as gzipped JSON."""
-    return gzip.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode(), compresslevel=6, mtime=0)
+def pack_json(data: Any, what: str = "a result") -> bytes:
+    """Plain data as gzipped JSON; what they are is for the error."""
+    return gzip.compress(plain_json(data, what), compresslevel=6, mtime=0)
 
 
 def unpack_json(data: bytes) -> Any:

@@ -3,7 +3,8 @@ import math
 import pytest
 from example_rows import row, rows, unconditional, value
 
-from harness.errors import GridError, UnknownName
+import harness
+from harness.errors import GridError, StoreError, UnknownName
 from harness.leaderboard import Condition, cell_of, columns_of, frame, order, rows_of, select
 from harness.tracking.rows import IDENTITY
 
@@ -72,6 +73,12 @@ def test_values_that_are_not_finite_do_not_break_the_order():
     assert [row.model for row in order(tied, "judge_ppl")] == ["b", "a"]
 
 
+@pytest.mark.parametrize("text", ["in_language => 0.5", "in_language <> 0.5", "in_language >= high", "in_language >= 5%"])
+def test_a_condition_that_cannot_be_meant_is_refused(text):
+    with pytest.raises(GridError, match="condition"):
+        select(rows(), where=[text])
+
+
 def test_values_that_are_not_ranked_come_after_those_that_are():
     few = value(0.99, flags=("not ranked: n < 2000",))
     cells = [row(1, "few", "ucg", metrics={"mauve": few}), row(2, "many", "ucg", metrics={"mauve": value(0.5)})]
@@ -102,3 +109,19 @@ def test_a_store_gives_its_rows(tmp_path):
     assert [row.model for row in rows_of(tmp_path)] == ["gpt"]
     with pytest.raises(UnknownName, match="Known: g"):
         rows_of(tmp_path, "h")
+
+
+def test_a_store_that_does_not_exist_is_refused_and_not_made(tmp_path):
+    for address in (tmp_path / "typo", str(tmp_path / "typo")):
+        with pytest.raises(StoreError, match=r"no store at .*typo"):
+            harness.table(address)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_read_only_store_is_read(tmp_path, monkeypatch):
+    from harness.tracking.files import LocalFiles
+    from harness.tracking.records import Store
+
+    Store(tmp_path).snapshot("g", {"grid": "g", "cells": []})
+    monkeypatch.setattr(LocalFiles, "write", None)
+    assert len(harness.table(tmp_path, "g")) == 0

@@ -31,6 +31,17 @@ def test_a_profile_that_ranks_says_which_rows_it_does_not_rank():
     assert "not ranked: gpt: 2 of 3 seeds" in as_markdown(cells)
 
 
+def test_the_table_says_what_it_is_sorted_by():
+    assert "Sorted by judge_ppl." in as_markdown(rows(), sort="judge_ppl")
+
+
+def test_control_characters_take_no_effect_in_any_form():
+    cells = [row(1, "m", "ucg", status="failed", reason="10%\r20%\x1b[31m\x9b31m")]
+    assert "\r" not in as_csv(cells)
+    assert not {"\x1b", "\x9b", "\r"} & set(as_csv(cells) + as_json(cells) + as_markdown(cells))
+    assert json.loads(as_json(cells))[0]["reason"] == cells[0].reason
+
+
 def test_a_metric_of_a_stranger_is_shown_where_no_headline_is_known():
     (section,) = sections([row(1, "m", "ucg", metrics={"sparkle": value(3.0)})])
     assert section.headlines == ("sparkle",)

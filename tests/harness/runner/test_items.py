@@ -1,11 +1,11 @@
-"""Which test items a profile takes."""
+"""Which test items a profile takes, and how what is made of them is kept."""
 
 from dataclasses import replace
 
 import pytest
 
-from harness.contracts import Example, TaskData
-from harness.runner.artefacts import digest_of_items
+from harness.contracts import Example, Generation, TaskData
+from harness.runner.artefacts import digest_of_items, pack_lines, unpack_generations
 from harness.runner.artefacts import test_items as items_of
 
 
@@ -59,3 +59,10 @@ def test_digests_tell_items_and_references_apart():
     data = split(10)
     other = [Example(id=item.id, target=item.target, references=("another",)) for item in data.test]
     assert len({digest_of_items(data.test), digest_of_items(data.test[:5]), digest_of_items(other)}) == 3
+
+
+def test_generations_survive_packing_whatever_their_texts_hold():
+    texts = ("a\u2028b\u2029c\u0085d\x1ce\r\nf", "", "\u00e4")
+    item = Generation(id="x", texts=texts, ids=None, finish_reasons=("eos",) * 3, network_calls=1)
+    assert unpack_generations(pack_lines([item, item])) == [item, item]
+    assert unpack_generations(pack_lines([])) == []
