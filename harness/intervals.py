@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 
 Aggregate = Callable[[np.ndarray], np.ndarray]
 CONFIDENCE = 0.95
+LEAST = 5
+"""Fewest items whose absence moves a value, for a bootstrap interval of it."""
 _CHUNK = 2**22
 
 
@@ -43,11 +45,42 @@ def wilson(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Interva
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}: expected n >= 1 and 0 <= successes <= n")
+    return _score(successes / n, n, confidence)
+
+
+def _score(share: float, n: float, confidence: float) -> Interval:
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, spread = successes / n, z * z / n
+    spread = z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / n + spread / (4 * n)))
-    return Interval(0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
+    return Interval(0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half)
+
+
+def clustered_wilson(
+    statistics: Float[np.ndarray, "n 2"], clusters: Sequence[str] | Sequence[int], *, confidence: float = CONFIDENCE
+) -> Interval:
+    """Score interval of a share whose trials come in clusters: that of an effective number of independent trials.
+
+    Korn and Graubard 1998 (Survey Methodology 24): as many as would give the share the variance that it has between
+    clusters. Never more than there are, and no fewer than if every cluster were all hits or all misses (Kish 1965), which
+    is also taken where clusters show no variance. The same as `wilson` where every cluster is one trial.
+
+    Args:
+        statistics: hits and trials of every item.
+        clusters: label of every item.
+        confidence: coverage aimed at.
+
+    Raises:
+        ValueError: no trials, or not one label per item.
+    """
+    hits, trials = _cluster_sums(statistics, clusters).T
+    n = float(trials.sum())
+    if n <= 0:
+        raise ValueError(f"{len(statistics)} items have no trials: expected at least one")
+    share, least = float(hits.sum()) / n, n**2 / float((trials**2).sum())
+    variance = float(((hits - share * trials) ** 2).sum()) * len(trials) / max(len(trials) - 1, 1) / n**2
+    effective = float(np.clip(share * (1 - share) / variance, least, n)) if variance > 0 else least
+    return _score(share, effective, confidence)
 
 
 def bootstrap(
@@ -65,14 +98,15 @@ def bootstrap(
         rng: numpy generator.
 
     Returns:
-        `None` below two items, or where no resample gives a finite value.
+        `None` where fewer than `LEAST` items move the value when left out (all alike, or few that count), since resamples
+        then hardly differ, or where no resample gives a finite value.
     """
-    if len(statistics) < 2:
-        return None
     total = statistics.sum(0)
+    estimate, left_out = float(aggregate(total[None])[0]), aggregate(total - statistics)
+    if np.count_nonzero(~np.isclose(left_out, estimate, rtol=1e-12, atol=0)) < LEAST:
+        return None
     draws = aggregate(bootstrap_totals(statistics, resamples=resamples, rng=rng))
-    left_out = aggregate(total - statistics)
-    return bca(draws, estimate=float(aggregate(total[None])[0]), left_out=left_out)
+    return bca(draws, estimate=estimate, left_out=left_out)
 
 
 def clustered_bootstrap(
@@ -95,12 +129,20 @@ def clustered_bootstrap(
     Raises:
         ValueError: not one label per item.
     """
+    return bootstrap(_cluster_sums(statistics, clusters), aggregate, resamples=resamples, rng=rng)
+
+
+def _cluster_sums(statistics: Float[np.ndarray, "n K"], clusters: Sequence[str] | Sequence[int]) -> Float[np.ndarray, "_ K"]:
+    """Sums within clusters, in the order in which clusters appear."""
     if len(clusters) != len(statistics):
         raise ValueError(f"{len(clusters)} cluster labels for {len(statistics)} items: expected one each")
-    _, member = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.zeros((int(member.max()) + 1 if len(member) else 0, statistics.shape[1]))
+    place: dict[str | int, int] = {}
+    member = np.array([place.setdefault(label, len(place)) for label in clusters], dtype=np.int64)
+    if len(place) == len(member):
+        return statistics
+    sums = np.zeros((len(place), statistics.shape[1]))
     np.add.at(sums, member, statistics)
-    return bootstrap(sums, aggregate, resamples=resamples, rng=rng)
+    return sums
 
 
 def bootstrap_totals(
@@ -156,10 +198,10 @@ def percentile(draws: Float[np.ndarray, " R"], *, confidence: float = CONFIDENCE
 
 
 def student(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval | None:
-    """Interval of the mean of independent repetitions by Student's t; `None` below two repetitions."""
+    """Interval of the mean of independent repetitions by Student's t; `None` where there are not two that differ."""
     from scipy import stats
 
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return None
     half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     return Interval(float(np.mean(values) - half), float(np.mean(values) + half))
@@ -181,6 +223,21 @@ def block_medians(
         quantile: in (0, 1); one half is the median.
         rng: numpy generator.
     """
-    inside = rng.integers(blocks.shape[1], size=(*picks.shape, blocks.shape[1]))
-    drawn = blocks[picks[:, :, None], inside].reshape(len(picks), -1)
-    return np.quantile(drawn, quantile, axis=1)
+    flat, width = blocks.ravel(), blocks.shape[1]
+    rows = max(1, _CHUNK // 8 // blocks.size)
+    chunks = (picks[done : done + rows, :, None] for done in range(0, len(picks), rows))
+    drawn = (chunk * np.int64(width) + _within(chunk, width, rng) for chunk in chunks)
+    return np.concatenate([_quantiles(flat[places].reshape(len(places), -1), quantile) for places in drawn])
+
+
+def _within(picks: Int[np.ndarray, "R K 1"], width: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(width, size=(*picks.shape[:2], width), dtype=np.min_scalar_type(width - 1).type)
+
+
+def _quantiles(rows: Float[np.ndarray, "R m"], quantile: float) -> Float[np.ndarray, " R"]:
+    """`np.quantile` of each row by one partition, four times as fast on long rows."""
+    position = quantile * (rows.shape[1] - 1)
+    below = int(position)
+    parted = np.partition(rows, below, axis=1)
+    low, high = parted[:, below], parted[:, min(below + 1, rows.shape[1] - 1) :].min(1)
+    return low + (position - below) * (high - low)

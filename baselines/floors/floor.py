@@ -39,9 +39,19 @@ class Floor(ABC):
     design: Design
 
     def __init__(self, schedule: Schedule | None, task: TaskView, **size: Any) -> None:
-        if size:
-            raise ValueError(f"{self.design.name} has no keys; given: {', '.join(sorted(size))}")
+        self.design_for(**size)
         self.task = task
+
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """The one design.
+
+        Raises:
+            ValueError: there are no keys.
+        """
+        if size:
+            raise ValueError(f"{cls.design.name} has no keys; given: {', '.join(sorted(size))}")
+        return cls.design
 
     @abstractmethod
     def fit(self, train: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
@@ -95,11 +105,6 @@ class Floor(ABC):
         model = cls(None, view_from_json(content["task"]))
         model.restore(content["state"])
         return model
-
-    def targets(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Target ids with EOS, cut to the task's canvas; a cut target has no EOS."""
-        rows = self.task.tokenizer.encode_batch([example.target for example in examples])
-        return [[*ids, EOS][: self.task.max_tokens] for ids in rows]
 
     def cut(self, text: str, request: Request) -> tuple[str, tuple[int, ...]]:
         """A text that was not made of tokens, within the limit of the request."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from baselines.encoding import sizes_in_bytes, targets
 from baselines.floors.floor import Floor, plain_sampling, request_generator, trained
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, Request, Sampling
 from harness.design import Design
@@ -76,7 +77,7 @@ class Trigram(Floor):
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Count trigrams."""
-        context, token = self._positions(self.targets(train))
+        context, token = self._positions(targets(self.task, train))
         keys, counts = np.unique(context * len(self.task.tokenizer) + token, return_counts=True)
         self._count(keys, counts)
         return FitReport(tokens=len(train) * self.task.max_tokens, parameters=sum(len(level.keys) for level in self._fitted()))
@@ -96,7 +97,7 @@ class Trigram(Floor):
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
         """Exact, in nats, EOS included."""
-        rows = self.targets(examples)
+        rows = targets(self.task, examples)
         context, token = self._positions(rows)
         vocabulary = len(self.task.tokenizer)
         law = np.full(len(token), 1 / len(self._words()))
@@ -106,7 +107,7 @@ class Trigram(Floor):
         return Likelihood(
             nats=tuple(np.bincount(owner, weights=-np.log(law), minlength=len(rows)).tolist()),
             tokens=tuple(map(len, rows)),
-            bytes=tuple(len(example.target.encode()) for example in examples),
+            bytes=sizes_in_bytes(self.task, examples, rows),
             kind="exact",
             estimator="trigram-exact",
         )

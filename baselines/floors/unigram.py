@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.encoding import sizes_in_bytes, targets
 from baselines.floors.floor import Floor, plain_sampling, request_generator, trained
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, Request, Sampling
 from harness.design import Design
@@ -30,7 +31,7 @@ class Unigram(Floor):
 
     def fit(self, train: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Count tokens and lengths."""
-        rows = self.targets(train)
+        rows = targets(self.task, train)
         contents = [row[:-1] if row[-1] == EOS else row for row in rows]
         flat = np.array([index for row in contents for index in row], dtype=np.int64)
         self._tokens = np.bincount(flat, minlength=len(self.task.tokenizer))
@@ -55,12 +56,12 @@ class Unigram(Floor):
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
         """Exact, in nats."""
         tokens, lengths = (np.log(np.maximum(law, 1e-300) / law.sum()) for law in self._laws())
-        rows = self.targets(examples)
+        rows = targets(self.task, examples)
         contents = [row[:-1] if row[-1] == EOS else row for row in rows]
         return Likelihood(
             nats=tuple(-float(lengths[len(row)]) - math.fsum(tokens[row]) for row in contents),
             tokens=tuple(map(len, rows)),
-            bytes=tuple(len(example.target.encode()) for example in examples),
+            bytes=sizes_in_bytes(self.task, examples, rows),
             kind="exact",
             estimator="unigram-exact",
         )

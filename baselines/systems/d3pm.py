@@ -27,13 +27,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.adapter import DiffusionAdapter, merged, targets
+from baselines.adapter import DiffusionAdapter, merged
+from baselines.encoding import sizes_in_bytes, targets
 from baselines.engine import Diffusion
 from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
 from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
 from baselines.parts.conditioning import Canvas, Layout, TargetOnly
+from baselines.parts.monte_carlo import in_rounds, standard_errors
 from baselines.parts.objectives_discrete import bound_term, hybrid
 from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
@@ -49,6 +51,8 @@ DEFAULTS = {
     "batch": 16,
 }  # fmt: skip
 GRAPH_DIMENSIONS = 32  # of the co-occurrence embeddings under the neighbour graph
+STRATA, MOST_DRAWS, ENOUGH = 16, 64, 0.005  # draws of a round, draws in all, Monte-Carlo error of the total
+SCORED_TOGETHER = 64
 UNMASKING: dict[str, Reverse] = {"independent": ancestral, "exact-count": exact_count}
 
 
@@ -185,25 +189,30 @@ class D3PM(DiffusionAdapter):
         The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.
         """
         self.eval()
-        estimates = torch.cat([self._bound(examples[start : start + 64], start) for start in range(0, len(examples), 64)])
-        errors = estimates.std(-1) / self.likelihood_draws**0.5
+        ids = targets(self.task, examples)
+        estimates = in_rounds(partial(self._bounds, examples), most=MOST_DRAWS, share=ENOUGH)
         return Likelihood(
-            nats=tuple(estimates.mean(-1).tolist()), tokens=tuple(len(ids) for ids in targets(self.task, examples)),
-            bytes=self.size_in_bytes(examples), kind="bound", estimator="discrete-T", mc_errors=tuple(errors.tolist()),
+            nats=tuple(estimates.mean(-1).tolist()), tokens=tuple(map(len, ids)),
+            bytes=sizes_in_bytes(self.task, examples, ids), kind="bound", estimator="discrete-T",
+            mc_errors=tuple(standard_errors(estimates).tolist()),
         )  # fmt: skip
 
-    def _bound(self, examples: Sequence[Example], start: int) -> Float[Tensor, "B K"]:
+    def _bounds(self, examples: Sequence[Example], drawn: int) -> Float[Tensor, "N K"]:
+        starts = range(0, len(examples), SCORED_TOGETHER)
+        return torch.cat([self._bound(examples[start : start + SCORED_TOGETHER], (start, drawn)).cpu() for start in starts])
+
+    def _bound(self, examples: Sequence[Example], stream: tuple[int, int]) -> Float[Tensor, "B K"]:
         """Unbiased estimates of the bound, one per draw; the parts of the chain that they cover make up the whole."""
         device = next(self.parameters()).device
         canvas = Canvas(**{name: tensor.to(device) for name, tensor in self._data(examples).items()})
         rows, chain, term = len(examples), self.diffusion.chain, bound_term(self._kernel)
         draws = [
-            Draws(seed=stream_seed(0, "likelihood", start, k), batch=rows, rows=slice(rows), device=device)
-            for k in range(self.likelihood_draws)
+            Draws(seed=stream_seed(0, "likelihood", *stream, k), batch=rows, rows=slice(rows), device=device)
+            for k in range(STRATA)
         ]
         terms = []
         for part, draw in enumerate(draws):
-            place = (part + draw.uniform("time")) * chain / self.likelihood_draws
+            place = (part + draw.uniform("time")) * chain / STRATA
             step = self.diffusion.step(canvas, place.long().clamp(max=chain - 1), draw)
             precise = replace(step, estimate=replace(step.estimate, x0_hat=step.estimate.x0_hat.double()))
             terms.append(chain * term(precise).sum(-1))

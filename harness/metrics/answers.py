@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from harness.contracts import stream_seed
-from harness.intervals import Interval
+from harness.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.profiles import profile
 
@@ -37,6 +38,33 @@ def resamples(evaluation: Evaluation) -> int:
     return profile(evaluation.profile).resamples
 
 
+def clusters(evaluation: Evaluation) -> list[str]:
+    """The item that each example is: its id before `#`, which tells repetitions of one item apart."""
+    return [example.id.partition("#")[0] for example in evaluation.examples]
+
+
+def over_items(
+    evaluation: Evaluation, statistics: Float[np.ndarray, "n K"], aggregate: Aggregate, *, name: str
+) -> Interval | None:
+    """Bootstrap interval of a value over items; repetitions of one item stay together.
+
+    Args:
+        evaluation: whose examples the statistics belong to, one row each.
+        statistics: one row of additive statistics per example.
+        aggregate: sums [R, K] -> values [R].
+        name: name of the value.
+    """
+    rng = resampling(evaluation, name)
+    return clustered_bootstrap(statistics, clusters(evaluation), aggregate, resamples=resamples(evaluation), rng=rng)
+
+
+def share(evaluation: Evaluation, hits: Sequence[bool], *, signature: str, flags: tuple[str, ...] = ()) -> Measurement:
+    """A share of the examples with Wilson's interval, in which repetitions of one item go together."""
+    rows = np.stack([np.array(hits, dtype=np.float64), np.ones(len(hits))], axis=1)
+    interval = clustered_wilson(rows, clusters(evaluation))
+    return measured(sum(hits) / len(hits), interval, n=len(hits), signature=signature, flags=flags, items=rows[:, 0])
+
+
 def empty_flags(texts: Sequence[str]) -> tuple[str, ...]:
     """Flag that counts empty texts; they are scored, never dropped."""
     empty = sum(not text.strip() for text in texts)
@@ -51,6 +79,7 @@ def measured(
     signature: str,
     flags: tuple[str, ...] = (),
     items: np.ndarray | None = None,
+    no_interval: str = f"fewer than {LEAST} items move the value",
 ) -> Measurement:
     """A measurement, or a refusal where the value is not finite.
 
@@ -61,11 +90,15 @@ def measured(
         signature: what must agree before comparing.
         flags: what a reader must know.
         items: per-item statistics [n] or [n, K]; kept row by row, so K is `len(items) // n`.
+        no_interval: why the interval is `None`; becomes a flag.
     """
     if not math.isfinite(value):
         return refusal(f"the value is {value}", n=n, signature=signature)
     kept = None if items is None else tuple(float(item) for item in np.asarray(items).ravel())
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    if interval is None:
+        flags = (*flags, f"no interval: {no_interval}")
+        return Measurement(value=float(value), n=n, signature=signature, flags=flags, items=kept)
+    low, high = interval.low, interval.high
     return Measurement(value=float(value), n=n, signature=signature, low=low, high=high, flags=flags, items=kept)
 
 

@@ -1,6 +1,7 @@
 """Corpus BLEU: sacreBLEU's value and signature, all references."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from harness.measurement import Evaluation, Measurement
 from harness.metrics.references import corpus_measurement
 
 _ORDERS = 4
+_FEW_MATCHES = 10
 
 
 class Bleu:
@@ -22,14 +24,26 @@ class Bleu:
     """
 
     name: ClassVar[str] = "bleu"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"bleu": True}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
-        return {"bleu": corpus_measurement(evaluation, BLEU(tokenize="13a"), corpus_bleu, name="bleu")}
+        # force: no advice on standard error to detokenise texts whose full stops are words, as in `world`
+        metric = BLEU(tokenize="13a", force=True)
+        found = corpus_measurement(evaluation, metric, corpus_bleu, name="bleu")
+        return {"bleu": replace(found, flags=(*found.flags, *_few_matches(found)))}
+
+
+def _few_matches(found: Measurement) -> tuple[str, ...]:
+    """Below some ten matches the smoothed order rules the value, and resamples do not know the matches that were missed."""
+    if found.low is None or found.items is None:
+        return ()
+    matches = int(sum(found.items[1 + _ORDERS :: 2 + 2 * _ORDERS]))
+    return (f"interval too narrow: {matches} matching 4-grams",) if matches < _FEW_MATCHES else ()
 
 
 def corpus_bleu(sums: Float[np.ndarray, "R 10"]) -> Float[np.ndarray, " R"]:

@@ -23,9 +23,10 @@ class ChrF:
     """
 
     name: ClassVar[str] = "chrf"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"chrf": True, "chrf++": True}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:

@@ -8,9 +8,9 @@ import sacrebleu
 from jaxtyping import Float, Int
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums, student
+from harness.intervals import clustered_wilson, ratio_of_sums, student
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
+from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, over_items, refusal
 from harness.metrics.profiles import profile
 from harness.metrics.words import ngrams, word_ids
 
@@ -21,15 +21,17 @@ class Diversity:
     """distinct-1 to distinct-4, unigram entropy and rep-4 over words (13a tokenisation).
 
     Shares of distinct n-grams fall with the number of tokens, so they are taken in blocks of a fixed number of tokens,
-    in the order of ids, and averaged (Li et al. 2016 for distinct-n). Entropy is that of a block, in nats. rep-4 is
-    the share of a text's 4-grams that it has said before (Welleck et al. 2020), pooled over texts. Closer to human text
-    is better, not higher or lower.
+    in the order of ids, so that repetitions of one item share a block, and averaged (Li et al. 2016 for distinct-n).
+    Entropy is that of a block, in nats. rep-4 is the share of a text's 4-grams that it has said before (Welleck et al.
+    2020), pooled over texts; where hardly a text repeats anything its interval is Wilson's, for as many trials as texts.
+    Closer to human text is better, not higher or lower.
     """
 
     name: ClassVar[str] = "diversity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
         **{f"distinct_{order}": None for order in _ORDERS}, "unigram_entropy": None, "rep_4": None,
     }  # fmt: skip
@@ -60,8 +62,9 @@ def _over_blocks(values: Float[np.ndarray, " b"], n: int, budget: int, flags: tu
     signature = f"tok:13a|budget:{budget}|mean over blocks|sacrebleu:{sacrebleu.__version__}"
     if not len(values):
         return refusal(f"the texts together have fewer than {budget} words", n=n, signature=signature)
-    single = ("one block: no interval",) if len(values) == 1 else ()
-    return measured(float(values.mean()), student(values.tolist()), n=n, signature=signature, flags=(*flags, *single))
+    reason = "one block" if len(values) == 1 else "all blocks are alike"
+    interval = student(values.tolist())
+    return measured(float(values.mean()), interval, n=n, signature=signature, flags=flags, no_interval=reason)
 
 
 def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
@@ -69,7 +72,7 @@ def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
     rows = repeated(texts).astype(np.float64)
     if not rows[:, 1].sum():
         return refusal("no text has 4 words", n=len(texts), signature=signature)
-    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "rep_4"))
+    interval = over_items(evaluation, rows, ratio_of_sums, name="rep_4") or clustered_wilson(rows, clusters(evaluation))
     share = float(rows[:, 0].sum() / rows[:, 1].sum())
     return measured(share, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=rows)
 

@@ -1,6 +1,7 @@
 """Perplexity of samples under the judge, never without the entropy of the samples beside it."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -8,10 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.design import Family
-from harness.intervals import Interval, bootstrap, ratio_of_sums
+from harness.intervals import Interval, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, refusals, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals
 from harness.tokenizer import Tokenizer
+
+_LARGEST = math.log(sys.float_info.max)
 
 
 class JudgePerplexity:
@@ -23,7 +26,7 @@ class JudgePerplexity:
     """
 
     name: ClassVar[str] = "judge-perplexity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     values: ClassVar[Mapping[str, bool | None]] = {
@@ -50,20 +53,30 @@ def _scored(evaluation: Evaluation, texts: Sequence[str]) -> dict[str, Measureme
     rows = np.array([judged.nats, judged.tokens, judged.bytes], dtype=np.float64).T
     if len(rows) != len(texts):
         raise ValueError(f"the judge scored {len(rows)} of {len(texts)} texts: expected every one, empty ones included")
-    log_perplexity, log_interval = _pooled(evaluation, rows[:, :2], "judge_ppl")
-    per_byte, interval = _pooled(evaluation, rows[:, [0, 2]], "judge_nats_per_byte")
     signature = f"scorer:{evaluation.judge.signature}|kind:{judged.kind}|pooled|eos:1"
-    flags, n = empty_flags(texts), len(rows)
-    low_high = log_interval.map(math.exp) if log_interval else None
     return {
-        "judge_ppl": measured(math.exp(log_perplexity), low_high, n=n, signature=signature, flags=flags, items=rows),
-        "judge_nats_per_byte": measured(per_byte, interval, n=n, signature=signature, flags=flags, items=rows),
+        "judge_ppl": _perplexity(evaluation, rows, signature, empty_flags(texts)),
+        "judge_nats_per_byte": _per_byte(evaluation, rows, signature, empty_flags(texts)),
     }
 
 
+def _perplexity(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
+    logarithm, interval = _pooled(evaluation, rows[:, :2], "judge_ppl")
+    if max(logarithm, interval.high if interval else logarithm) > _LARGEST:
+        return refusal(f"{logarithm:.4g} nats per token: the perplexity overflows", n=len(rows), signature=signature)
+    ends = interval.map(math.exp) if interval else None
+    return measured(math.exp(logarithm), ends, n=len(rows), signature=signature, flags=flags, items=rows)
+
+
+def _per_byte(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
+    if not rows[:, 2].sum():
+        return refusal("the texts have no bytes", n=len(rows), signature=signature)
+    value, interval = _pooled(evaluation, rows[:, [0, 2]], "judge_nats_per_byte")
+    return measured(value, interval, n=len(rows), signature=signature, flags=flags, items=rows)
+
+
 def _pooled(evaluation: Evaluation, rows: Float[np.ndarray, "n 2"], name: str) -> tuple[float, Interval | None]:
-    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
-    return float(ratio_of_sums(rows.sum(0)[None])[0]), interval
+    return float(ratio_of_sums(rows.sum(0)[None])[0]), over_items(evaluation, rows, ratio_of_sums, name=name)
 
 
 def _entropy(evaluation: Evaluation, texts: Sequence[str], name: str) -> Measurement:

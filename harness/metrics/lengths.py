@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from harness.contracts import Generation
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, refusals, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, share
 
-_SIGNATURE = "words:split at spaces"
+_SIGNATURE, _SHARE = "words:split at spaces", "share|wilson"
 
 
 class Lengths:
@@ -23,7 +23,7 @@ class Lengths:
     """
 
     name: ClassVar[str] = "lengths"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {
@@ -41,9 +41,9 @@ class Lengths:
         return {
             "mean_words": _ratio(evaluation, "mean_words", written, np.ones(len(texts)), empty_flags(texts)),
             "length_ratio": _ratio(evaluation, "length_ratio", written, wanted, empty_flags(texts)),
-            "empty_rate": _rate([not text.strip() for text in texts]),
-            "truncation_rate": _finish_rate(reasons, "length"),
-            "eos_rate": _finish_rate(reasons, "eos"),
+            "empty_rate": share(evaluation, [not text.strip() for text in texts], signature=_SHARE),
+            "truncation_rate": _finish_rate(evaluation, reasons, "length"),
+            "eos_rate": _finish_rate(evaluation, reasons, "eos"),
         }
 
 
@@ -60,20 +60,13 @@ def _ratio(
     rows = np.stack([above, below], axis=1)
     if not below.sum():
         return refusal("the targets have no words", n=len(rows), signature=_SIGNATURE)
-    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    interval = over_items(evaluation, rows, ratio_of_sums, name=name)
     value = float(above.sum() / below.sum())
     return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows)
 
 
-def _rate(hits: Sequence[bool]) -> Measurement:
-    interval = wilson(sum(hits), len(hits))
-    return measured(
-        sum(hits) / len(hits), interval, n=len(hits), signature="share|wilson", items=np.array(hits, dtype=np.float64)
-    )
-
-
-def _finish_rate(reasons: Sequence[str | None], wanted: str) -> Measurement:
+def _finish_rate(evaluation: Evaluation, reasons: Sequence[str | None], wanted: str) -> Measurement:
     silent = sum(reason is None for reason in reasons)
     if silent:
-        return refusal(f"{silent} texts came without a finish reason", n=len(reasons), signature="share|wilson")
-    return _rate([reason == wanted for reason in reasons])
+        return refusal(f"{silent} texts came without a finish reason", n=len(reasons), signature=_SHARE)
+    return share(evaluation, [reason == wanted for reason in reasons], signature=_SHARE)

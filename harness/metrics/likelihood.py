@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from harness.contracts import Likelihood
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums
+from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import measured, refusals, resamples, resampling
+from harness.metrics.answers import measured, over_items, refusals
 
 _PRECISE = 0.005
 
@@ -25,18 +25,24 @@ class OwnLikelihood:
     """
 
     name: ClassVar[str] = "likelihood"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
     values: ClassVar[Mapping[str, bool | None]] = {"own_nll_per_token": False, "own_bits_per_byte": False}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure; refused for models without a likelihood and for values that are not finite."""
+        """Measure; refused for models without a likelihood and for values that are not finite.
+
+        Raises:
+            ValueError: the model gave another number of values than there are targets.
+        """
         own = evaluation.likelihood
         if own is None:
             return refusals(self.values, "the model gives no likelihood", n=0, signature="own likelihood")
         signature = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:{evaluation.view.tokenizer.digest[:12]}"
         rows = np.array([own.nats, own.tokens, own.bytes], dtype=np.float64).T
+        if len(rows) != len(evaluation.examples):
+            raise ValueError(f"the model gave a likelihood for {len(rows)} of {len(evaluation.examples)} targets: expected each")
         reason = _reason_to_refuse(own, rows)
         if reason:
             return refusals(self.values, reason, n=len(rows), signature=signature)
@@ -48,7 +54,7 @@ class OwnLikelihood:
 
 def _pooled(evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 3"], name: str, signature: str) -> Measurement:
     used = rows[:, :2] if name == "own_nll_per_token" else rows[:, [0, 2]] / [math.log(2), 1.0]
-    interval = bootstrap(used, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    interval = over_items(evaluation, used, ratio_of_sums, name=name)
     value = float(ratio_of_sums(used.sum(0)[None])[0])
     return measured(value, interval, n=len(rows), signature=signature, flags=_flags(own, rows), items=rows)
 
@@ -59,6 +65,9 @@ def _reason_to_refuse(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | 
     bad = np.flatnonzero(~np.isfinite(rows[:, 0]))
     if len(bad):
         return f"{len(bad)} of {len(rows)} targets have a likelihood that is not finite, the first is target {bad[0]}"
+    unknown = sum(not math.isfinite(error) for error in own.mc_errors or ())
+    if unknown:
+        return f"{unknown} of {len(rows)} targets have a Monte-Carlo error that is not finite; give `None` where it is unknown"
     if own.kind == "exact" and (rows[:, 0] < 0).any():
         return "a negative log-likelihood below 0 cannot be exact for text"
     if rows[:, 1].sum() == 0 or rows[:, 2].sum() == 0:
@@ -70,5 +79,8 @@ def _flags(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> tuple[str, ...]:
     bound = ("upper bound",) if own.kind == "bound" else ()
     if own.mc_errors is None:
         return bound
-    share = math.sqrt(sum(error**2 for error in own.mc_errors)) / abs(float(rows[:, 0].sum()))
-    return (*bound, f"Monte-Carlo error {share:.1%} of the value") if share > _PRECISE else bound
+    error, total = math.hypot(*own.mc_errors), abs(float(rows[:, 0].sum()))
+    if error <= _PRECISE * total:
+        return bound
+    told = f"Monte-Carlo error {error / total:.1%} of the value" if total else f"Monte-Carlo error {error:.3g} nats, the value 0"
+    return (*bound, told)

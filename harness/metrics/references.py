@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.base import Metric as SacreMetric
 
-from harness.intervals import Aggregate, bootstrap
+from harness.intervals import Aggregate
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
 
 
 def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:
@@ -40,7 +40,7 @@ def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequenc
 
 
 def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str) -> Measurement:
-    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items.
+    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items, repetitions together.
 
     Args:
         evaluation: what was generated, and for what.
@@ -53,6 +53,6 @@ def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: A
         return refusal("no items", n=0, signature=name)
     statistics = statistics_of(metric, texts, [example.accepted for example in evaluation.examples])
     score = metric._compute_score_from_stats([int(total) for total in statistics.sum(0)]).score
-    interval = bootstrap(statistics, aggregate, resamples=resamples(evaluation), rng=resampling(evaluation, name))
+    interval = over_items(evaluation, statistics, aggregate, name=name)
     signature = metric.get_signature().format()
     return measured(score, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=statistics)

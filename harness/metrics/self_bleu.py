@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from sacrebleu.metrics.bleu import BLEU
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums
+from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, refusal, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
 from harness.metrics.words import ngrams, word_ids
 
 _ORDERS = 4
@@ -25,9 +25,10 @@ class SelfBleu:
     """
 
     name: ClassVar[str] = "self-bleu"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"self_bleu": None}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
@@ -38,7 +39,7 @@ class SelfBleu:
             return {"self_bleu": refusal("fewer than 2 samples", n=len(texts), signature=signature)}
         scores = self_bleu(texts)
         rows = np.stack([scores, np.ones(len(scores))], axis=1)
-        interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "self_bleu"))
+        interval = over_items(evaluation, rows, ratio_of_sums, name="self_bleu")
         flags = ("interval over samples with the other samples held fixed", *empty_flags(texts))
         value = measured(float(scores.mean()), interval, n=len(texts), signature=signature, flags=flags, items=scores)
         return {"self_bleu": value}

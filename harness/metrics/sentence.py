@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums
+from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
 
 _ORDERS = 4
 _SMOOTHING = 5.0  # the constant K of method 4 as NLTK sets it
@@ -71,7 +71,7 @@ class SentenceBleu:
     """
 
     name: ClassVar[str] = "sentence-bleu"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {"sentence_bleu": True}
@@ -79,11 +79,13 @@ class SentenceBleu:
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts."""
         texts = checked_texts(evaluation)
+        signature = "sentence-bleu|nrefs:1|case:lc|tok:whitespace|smooth:method4|v:1"
+        if not texts:
+            return refusals(self.values, "no items", n=0, signature=signature)
         wanted = [example.accepted[0].lower() for example in evaluation.examples]
         items = np.array([sentence_bleu(text.lower(), reference) for text, reference in zip(texts, wanted, strict=True)])
         rows = np.stack([items, np.ones_like(items)], axis=1)
-        interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "sentence_bleu"))
-        signature = "sentence-bleu|nrefs:1|case:lc|tok:whitespace|smooth:method4|v:1"
+        interval = over_items(evaluation, rows, ratio_of_sums, name="sentence_bleu")
         return {
             "sentence_bleu": measured(
                 float(items.mean()), interval, n=len(items), signature=signature, flags=empty_flags(texts), items=items

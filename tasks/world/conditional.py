@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from harness.contracts import Content, Example
 from harness.errors import MeasurementRefused
-from harness.intervals import wilson
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import measured
+from harness.metrics.answers import share
 from tasks.world.automaton import Automaton
 from tasks.world.exact import likelihood_gap
 from tasks.world.realisations import Realisations
@@ -24,19 +21,18 @@ def conditional_values(evaluation: Evaluation, task: World, texts: Sequence[str]
     said = [answers(evaluation, task).meaning(text) for text in texts]
     wanted = [asked(task, example) for example in evaluation.examples]
     values = {
-        "correct": _share([one == other for one, other in zip(said, wanted, strict=True)], signature),
-        "in_language": _share([one is not None for one in said], signature),
+        "correct": share(evaluation, [one == other for one, other in zip(said, wanted, strict=True)], signature=signature),
+        "in_language": share(evaluation, [one is not None for one in said], signature=signature),
         "likelihood_gap": likelihood_gap(evaluation, task, signature),
     }
     if evaluation.family == "t2t":
         copied = [text == example.source for text, example in zip(texts, evaluation.examples, strict=True)]
-        values["source_copies"] = _share(copied, signature)
+        values["source_copies"] = share(evaluation, copied, signature=signature)
     if evaluation.family == "t2t" and task.t2t == "simplification":
         fewest = [Realisations(task.language.automaton, meaning).fewest_words for meaning in wanted]
         right = [one == other for one, other in zip(said, wanted, strict=True)]
-        values["shortest"] = _share(
-            [hit and len(text.split()) == words for hit, text, words in zip(right, texts, fewest, strict=True)], signature
-        )
+        shortest = [hit and len(text.split()) == words for hit, text, words in zip(right, texts, fewest, strict=True)]
+        values["shortest"] = share(evaluation, shortest, signature=signature)
     return values
 
 
@@ -58,8 +54,3 @@ def asked(task: World, example: Example) -> dict[str, str]:
     if meaning is None:
         raise MeasurementRefused(f"example {example.id} has neither attributes nor a source of world {task.size}")
     return meaning
-
-
-def _share(hits: Sequence[bool], signature: str) -> Measurement:
-    interval = wilson(sum(hits), len(hits))
-    return measured(float(np.mean(hits)), interval, n=len(hits), signature=signature, items=np.array(hits))

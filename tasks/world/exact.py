@@ -5,14 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.contracts import Content, Example
-from harness.intervals import bootstrap, ratio_of_sums
+from harness.intervals import clustered_bootstrap, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import measured, refusal, resamples, resampling
+from harness.metrics.answers import clusters, measured, refusal, resamples, resampling
 from tasks.world.realisations import Realisations
 from tasks.world.task import World
 
 CONDITIONED = 200
 """Most examples with a condition whose exact likelihood is computed; one takes some hundredths of a second."""
+
+ROUNDING = 1e-3
+"""Nats by which a correct likelihood in single precision may miss the exact one."""
 
 
 def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measurement:
@@ -28,9 +31,10 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
     exact = exact_nats(task, evaluation.examples)
     gaps = np.array(own.nats[: len(exact)]) - exact
     rows = np.stack([gaps, np.ones(len(gaps))], axis=1)
-    interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "likelihood_gap"))
-    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
-    wrong = error > 0 and gaps.mean() < -3 * error
+    items, rng = clusters(evaluation)[: len(gaps)], resampling(evaluation, "likelihood_gap")
+    interval = clustered_bootstrap(rows, items, ratio_of_sums, resamples=resamples(evaluation), rng=rng)
+    different = len(set(items))
+    wrong = different > 1 and gaps.mean() < -3 * gaps.std() / np.sqrt(different - 1) - ROUNDING
     flags = ("below the exact value by more than 3 standard errors: the likelihood is wrong",) if wrong else ()
     return measured(
         float(gaps.mean()),

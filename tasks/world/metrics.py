@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums, wilson
+from harness.intervals import bootstrap, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling
+from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling, share
 from tasks.world.agreement import KINDS, errors
 from tasks.world.conditional import conditional_values
 from tasks.world.coverage import attribute_distance, coverage
@@ -27,7 +27,7 @@ class WorldExact:
     """
 
     name: ClassVar[str] = "world"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
     values: ClassVar[Mapping[str, bool | None]] = {
@@ -52,7 +52,7 @@ class WorldExact:
         inside = [task.language.automaton.contains(text) for text in texts]
         valid = [text for text, hit in zip(texts, inside, strict=True) if hit]
         return {
-            "in_language": share(inside, signature),
+            "in_language": share(evaluation, inside, signature=signature),
             "in_language_standardised": _standardised(task, texts, inside, signature),
             "mean_length": _mean(evaluation, "mean_length", [len(text.split()) for text in texts], signature),
             "true_nll": _true_nll(evaluation, task, valid, signature),
@@ -60,15 +60,8 @@ class WorldExact:
             "attribute_distance": attribute_distance(evaluation, task, valid, signature),
             **coverage(evaluation, task, valid, signature),
             "train_copies": _train_copies(evaluation, task, texts, signature),
-            **_errors(task, texts, signature),
+            **_errors(evaluation, task, texts, signature),
         }
-
-
-def share(hits: Sequence[bool], signature: str, flags: tuple[str, ...] = ()) -> Measurement:
-    """A share with its Wilson interval."""
-    return measured(
-        float(np.mean(hits)), wilson(sum(hits), len(hits)), n=len(hits), signature=signature, flags=flags, items=np.array(hits)
-    )
 
 
 def _standardised(task: World, texts: Sequence[str], inside: Sequence[bool], signature: str) -> Measurement:
@@ -97,9 +90,10 @@ def _train_copies(evaluation: Evaluation, task: World, texts: Sequence[str], sig
     train = {example.target for example in evaluation.train}
     automaton = task.language.automaton
     expected = sum(np.exp(automaton.log_probability(text.split())) for text in train)
-    return share([text in train for text in texts], signature, (f"exact draws: {expected:.4f}",))
+    flags = (f"exact draws: {expected:.4f}",)
+    return share(evaluation, [text in train for text in texts], signature=signature, flags=flags)
 
 
-def _errors(task: World, texts: Sequence[str], signature: str) -> dict[str, Measurement]:
+def _errors(evaluation: Evaluation, task: World, texts: Sequence[str], signature: str) -> dict[str, Measurement]:
     found = [errors(task.language.automaton, text) for text in texts]
-    return {f"errors_{kind}": share([counts[kind] > 0 for counts in found], signature) for kind in KINDS}
+    return {f"errors_{kind}": share(evaluation, [counts[kind] > 0 for counts in found], signature=signature) for kind in KINDS}

@@ -1,11 +1,15 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from harness.intervals import (
+    block_medians,
     bootstrap,
     bootstrap_totals,
     clustered_bootstrap,
+    clustered_wilson,
     percentile,
     ratio_of_sums,
     resample_counts,
@@ -63,10 +67,23 @@ def test_bootstrap_covers_the_mean_of_a_skewed_law():
     assert 0.88 <= hits / 400 <= 0.99
 
 
-def test_equal_items_give_a_point_and_one_item_gives_nothing():
-    point = bootstrap(np.full((20, 2), 3.0), ratio_of_sums, resamples=100, rng=np.random.default_rng(0))
-    assert (point.low, point.high) == (1.0, 1.0)
-    assert bootstrap(np.ones((1, 2)), ratio_of_sums, resamples=100, rng=np.random.default_rng(0)) is None
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.ones((1, 2)),
+        np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0], [4.0, 1.0]]),
+        np.full((20, 2), 3.3),
+        np.concatenate([[[3.0, 5.0]], np.zeros((99, 2))]),
+    ],
+    ids=["one item", "four items", "all alike", "one of a hundred counts"],
+)
+def test_no_interval_where_fewer_than_five_items_move_the_value(rows):
+    assert bootstrap(rows, ratio_of_sums, resamples=100, rng=np.random.default_rng(0)) is None
+
+
+def test_five_items_that_differ_have_an_interval():
+    rows = np.stack([np.array([1.0, 2.0, 3.5, 4.0, 6.0]), np.ones(5)], axis=1)
+    assert bootstrap(rows, ratio_of_sums, resamples=100, rng=np.random.default_rng(0)) is not None
 
 
 def test_clusters_widen_the_interval():
@@ -85,9 +102,74 @@ def test_clusters_need_a_label_for_every_item():
         clustered_bootstrap(np.ones((3, 2)), ["a"], ratio_of_sums, resamples=10, rng=np.random.default_rng(0))
 
 
+def test_clusters_of_one_change_nothing():
+    rows = np.stack([np.random.default_rng(6).exponential(size=40), np.ones(40)], axis=1)
+    labels = [f"item-{index}" for index in reversed(range(40))]
+    plain = bootstrap(rows, ratio_of_sums, resamples=300, rng=np.random.default_rng(1))
+    assert clustered_bootstrap(rows, labels, ratio_of_sums, resamples=300, rng=np.random.default_rng(1)) == plain
+    for hits in (0, 1, 17, 40):
+        shares = np.stack([np.arange(40) < hits, np.ones(40)], axis=1)
+        assert clustered_wilson(shares, labels) == wilson(hits, 40)
+
+
+def test_a_share_of_clustered_trials_is_as_sure_as_its_clusters():
+    labels = np.repeat(np.arange(30), 10).tolist()
+    same = np.stack([np.repeat(np.arange(30) < 12, 10), np.ones(300)], axis=1)
+    assert clustered_wilson(same, labels) == wilson(12, 30)
+    never = np.stack([np.zeros(300), np.ones(300)], axis=1)
+    assert clustered_wilson(never, labels) == wilson(0, 30)
+    mixed = np.stack([np.random.default_rng(0).random(300) < 0.4, np.ones(300)], axis=1)
+    width, narrowest, widest = (
+        interval.high - interval.low for interval in (clustered_wilson(mixed, labels), wilson(120, 300), wilson(12, 30))
+    )
+    assert 0.95 * narrowest < width < 0.6 * widest
+
+
+def test_clustered_shares_cover():
+    # 64 targets of 4 answers, each target with a rate of its own; 400 repetitions at 0.95: 4.5 sd below is 0.90
+    rng, hits = np.random.default_rng(7), 0
+    labels = np.repeat(np.arange(64), 4).tolist()
+    for _ in range(400):
+        rows = np.stack([rng.random(256) < np.repeat(rng.beta(0.2, 0.8, size=64), 4), np.ones(256)], axis=1)
+        interval = clustered_wilson(rows, labels)
+        hits += interval.low <= 0.2 <= interval.high
+    assert 0.90 <= hits / 400 <= 0.99
+
+
+def test_block_medians_resample_blocks_and_requests_within_them():
+    rng = np.random.default_rng(8)
+    blocks = np.array([[1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0], [21.0, 22.0, 23.0, 24.0]])
+    first = block_medians(blocks, np.zeros((5000, 3), dtype=np.int64), quantile=0.5, rng=rng)
+    assert set(np.unique(first)) <= {1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0}
+    # 12 draws of four equally likely values: the median's mean is 2.5, its sd 0.45; 4.5 sd of a mean of 5,000
+    assert first.mean() == pytest.approx(2.5, abs=4.5 * 0.5 / np.sqrt(5000))
+    mixed = block_medians(blocks, np.array([[0, 1, 2]] * 5), quantile=0.99, rng=rng)
+    assert ((mixed > 20) & (mixed <= 24)).all()
+
+
+@pytest.mark.parametrize("quantile", [0.01, 0.5, 0.9, 0.99])
+def test_block_medians_are_numpy_s_quantiles(quantile):
+    # one request a block: nothing is drawn within it, so the resample is the pick itself
+    values = np.random.default_rng(9).gamma(2.0, size=37)
+    picks = np.random.default_rng(10).integers(37, size=(50, 37))
+    found = block_medians(values[:, None], picks, quantile=quantile, rng=np.random.default_rng(0))
+    assert found == pytest.approx(np.quantile(values[picks], quantile, axis=1), abs=1e-12)
+
+
+def test_a_hundred_thousand_readings_need_little_memory():
+    blocks = np.random.default_rng(11).gamma(2.0, size=(12_500, 8))
+    picks = np.random.default_rng(12).integers(12_500, size=(100, 12_500), dtype=np.int32)
+    tracemalloc.start()
+    block_medians(blocks, picks, quantile=0.5, rng=np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
 def test_student_and_percentile():
     interval = student([1.0, 2.0, 3.0])
     half = stats.t.ppf(0.975, 2) / np.sqrt(3)
     assert (interval.low, interval.high) == pytest.approx((2 - half, 2 + half))
     assert student([1.0]) is None
+    assert student([0.3, 0.3, 0.3]) is None
     assert percentile(np.arange(1001.0)).low == pytest.approx(25.0)

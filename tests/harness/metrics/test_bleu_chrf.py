@@ -69,7 +69,8 @@ def test_perfect_and_empty_output(make_evaluation, make_sentences):
     assert ChrF()(make_evaluation(perfect, references=references))["chrf++"].value == pytest.approx(100)
     for metric in (Bleu(), ChrF()):
         for found in metric(make_evaluation([""] * 50, references=references)).values():
-            assert (found.value, found.low, found.high, found.flags) == (0.0, 0.0, 0.0, ("50 empty texts",))
+            assert (found.value, found.low, found.high) == (0.0, None, None)
+            assert found.flags == ("50 empty texts", "no interval: fewer than 5 items move the value")
 
 
 def test_order_of_items_changes_nothing(make_evaluation, make_sentences, ragged):
@@ -95,3 +96,22 @@ def test_no_items_is_a_refusal(make_evaluation):
     found = Bleu()(make_evaluation([], references=[]))["bleu"]
     assert (found.value, found.reason) == (None, "no items")
     assert sacrebleu.__version__
+
+
+def test_full_stops_as_words_bring_no_advice_to_detokenise(make_evaluation, make_sentences, caplog):
+    texts = [f"{text} ." for text in make_sentences(120, 1)]
+    evaluation = make_evaluation(texts, references=[[text] for text in reversed(texts)], family="a2t")
+    found = Bleu()(evaluation)["bleu"]
+    assert not caplog.records
+    plain = BLEU()
+    assert found.value == plain.corpus_score(texts, [texts[::-1]]).score
+    assert found.signature == str(plain.get_signature())
+    assert caplog.records, "sacreBLEU would have said so"
+
+
+def test_few_matching_four_grams_are_told(make_evaluation):
+    references = [[f"a{i} b{i} c{i} d{i} e{i}"] for i in range(40)]
+    for right, flags in ((3, ("interval too narrow: 6 matching 4-grams",)), (20, ())):
+        texts = [refs[0] if index < right else f"a{index} x y z b{index}" for index, refs in enumerate(references)]
+        found = Bleu()(make_evaluation(texts, references=references, family="a2t", profile="test"))["bleu"]
+        assert found.flags == flags

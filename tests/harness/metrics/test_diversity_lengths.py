@@ -6,6 +6,7 @@ import pytest
 
 from harness.contracts import Generation
 from harness.errors import UnknownName
+from harness.intervals import wilson
 from harness.metrics.diversity import Diversity, repeated
 from harness.metrics.lengths import Lengths
 from harness.metrics.profiles import PROFILES, profile
@@ -48,8 +49,17 @@ def test_twice_the_samples_leave_distinct_where_it_was(make_evaluation, make_sen
 def test_entropy_and_repetition_of_known_texts(make_evaluation):
     found = Diversity()(make_evaluation(["a b"] * 100, profile="test"))
     assert found["unigram_entropy"].value == pytest.approx(math.log(2))
+    assert (found["unigram_entropy"].low, found["unigram_entropy"].flags) == (None, ("no interval: all blocks are alike",))
     assert found["rep_4"].reason == "no text has 4 words"
     assert repeated(["a a a a a a", "a b c d e", ""]).tolist() == [[2, 3], [0, 2], [0, 0]]
+
+
+def test_hardly_any_repetition_has_a_bound_all_the_same(make_evaluation):
+    never = Diversity()(make_evaluation(["a b c d e f"] * 100, profile="test"))["rep_4"]
+    assert (never.value, never.low) == (0, 0)
+    assert never.high == pytest.approx(wilson(0, 100).high)
+    one = Diversity()(make_evaluation(["a b a b a b a b", *["a"] * 99], profile="test"))["rep_4"]
+    assert (one.low, one.value, one.high) == pytest.approx((0.077, 0.6, 0.964), abs=0.001)
 
 
 def test_too_few_words_are_refused(make_evaluation):
@@ -77,6 +87,7 @@ def test_lengths_and_rates(make_evaluation):
 
 def test_rates_are_absent_where_models_are_silent(make_evaluation):
     found = Lengths()(make_evaluation(["a", "b"], finish=None))
+    assert found["mean_words"].flags == ("no interval: fewer than 5 items move the value",)
     assert found["eos_rate"].value is None
     assert "2 texts" in found["eos_rate"].reason
 

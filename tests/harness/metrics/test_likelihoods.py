@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -17,8 +18,14 @@ def test_own_likelihood_is_pooled(make_evaluation, make_sentences):
     assert found["own_nll_per_token"].value == pytest.approx(60 / 20)
     assert found["own_bits_per_byte"].value == pytest.approx(60 / math.log(2) / 90)
     assert found["own_nll_per_token"].items == (10.0, 5.0, 20.0, 20.0, 6.0, 30.0, 30.0, 9.0, 40.0)
-    assert found["own_nll_per_token"].low <= 3 <= found["own_nll_per_token"].high
-    assert found["own_nll_per_token"].flags == ()
+    assert found["own_nll_per_token"].flags == ("no interval: fewer than 5 items move the value",)
+
+
+def test_own_likelihood_has_an_interval_around_it(make_evaluation, make_sentences):
+    many = Likelihood(nats=(10.0, 20, 30) * 4, tokens=(5, 6, 9) * 4, bytes=(20, 30, 40) * 4, kind="exact", estimator="ar-exact")
+    found = OwnLikelihood()(make_evaluation(make_sentences(12, 0), likelihood=many))["own_nll_per_token"]
+    assert found.low < 3 < found.high
+    assert found.flags == ()
 
 
 def test_bounds_and_exact_values_never_share_a_signature(make_evaluation, make_sentences):
@@ -33,9 +40,16 @@ def test_bounds_and_exact_values_never_share_a_signature(make_evaluation, make_s
 
 def test_monte_carlo_error_is_told_when_it_matters(make_evaluation, make_sentences):
     rough = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood("bound", mc_errors=(1.0, 2.0, 2.0))))
-    assert rough["own_nll_per_token"].flags == ("upper bound", "Monte-Carlo error 5.0% of the value")
+    assert rough["own_nll_per_token"].flags[:2] == ("upper bound", "Monte-Carlo error 5.0% of the value")
     fine = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood("bound", mc_errors=(0.1, 0.1, 0.1))))
-    assert fine["own_nll_per_token"].flags == ("upper bound",)
+    assert fine["own_nll_per_token"].flags[:2] == ("upper bound", "no interval: fewer than 5 items move the value")
+
+
+def test_monte_carlo_error_on_nothing_is_no_division(make_evaluation, make_sentences):
+    for errors, flags in (((0.0, 0.0, 0.0), ()), ((3.0, 0.0, 4.0), ("Monte-Carlo error 5 nats, the value 0",))):
+        given = likelihood("bound", nats=(0.0, 0.0, 0.0), mc_errors=errors)
+        found = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=given))["own_nll_per_token"]
+        assert (found.value, found.flags[:-1]) == (0.0, ("upper bound", *flags))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +59,7 @@ def test_monte_carlo_error_is_told_when_it_matters(make_evaluation, make_sentenc
         (likelihood(nats=(1.0, math.inf, 2.0)), "1 of 3 targets"),
         (likelihood(nats=(1.0, math.nan, 2.0)), "the first is target 1"),
         (likelihood(nats=(-1.0, 3.0, 2.0)), "cannot be exact"),
+        (likelihood("bound", mc_errors=(0.1, math.nan, 0.1)), "1 of 3 targets have a Monte-Carlo error that is not finite"),
     ],
 )
 def test_own_likelihood_refuses_with_a_reason(make_evaluation, make_sentences, given, reason):
@@ -79,5 +94,15 @@ def test_judge_perplexity_refuses_without_judge_or_bytes(make_evaluation):
     assert all(found.value is None for found in JudgePerplexity()(make_evaluation(["a"], judged=False)).values())
     hollow = JudgePerplexity()(make_evaluation(["", ""]))
     assert hollow["judge_ppl"].value is not None
-    assert hollow["judge_nats_per_byte"].value is None
-    assert hollow["judge_nats_per_byte"].reason
+    assert (hollow["judge_nats_per_byte"].value, hollow["judge_nats_per_byte"].reason) == (None, "the texts have no bytes")
+
+
+def test_a_perplexity_past_all_numbers_is_refused(make_evaluation, make_sentences):
+    evaluation = make_evaluation(make_sentences(20, 1), profile="test")
+    usual = evaluation.judge.likelihood_of_texts(evaluation.texts)
+    for nats in (tuple(1e6 for _ in usual.nats), tuple(700.0 * n * (1 + 0.02 * (n % 3)) for n in usual.tokens)):
+        evaluation.judge.likelihood_of_texts = lambda texts, nats=nats: dataclasses.replace(usual, nats=nats)
+        found = JudgePerplexity()(evaluation)
+        assert found["judge_ppl"].value is None
+        assert "nats per token: the perplexity overflows" in found["judge_ppl"].reason
+        assert found["judge_nats_per_byte"].value > 0

@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.metrics.mauve import Mauve, area_of_divergence, mauve_scores
+from harness.metrics.mauve import Mauve, area_of_divergence, cut, mauve_scores
+
+SHORT = "short texts: half have at most 7 tokens, MAUVE needs 64"
 
 
 def gaussians(n, shift, seed, width=16):
@@ -32,6 +34,39 @@ def test_score_is_mauve_text_called_directly(make_evaluation, make_sentences):
     assert "features:fake-judge@1" in found.signature
 
 
+def test_mauve_star_is_mauve_text_s(make_evaluation, make_sentences):
+    import mauve
+
+    evaluation = make_evaluation(make_sentences(500, 3), profile="quick")
+    found = Mauve()(evaluation)["mauve_star"]
+    features = [evaluation.judge.features(texts) for texts in (evaluation.texts, [item.target for item in evaluation.examples])]
+    results = [mauve.compute_mauve(p_features=features[0], q_features=features[1], seed=seed) for seed in range(3)]
+    assert found.value == pytest.approx(np.mean([result.mauve_star for result in results]), abs=1e-12)
+    assert found.low < found.value < found.high
+
+
+def test_both_sides_are_cut_to_the_task_s_length(make_evaluation, make_sentences):
+    texts = make_sentences(500, 3)
+    plain = make_evaluation(texts)
+    limit = plain.view.max_tokens
+    padded = [f"{text} {' '.join(['the'] * limit)}" for text in make_sentences(500, 99)]
+    short = [" ".join(text.split()[:limit]) for text in padded]
+    long, cut_before = (make_evaluation(texts, references=[[text] for text in side]) for side in (padded, short))
+    assert Mauve()(long)["mauve"].value == Mauve()(cut_before)["mauve"].value
+    assert f"cut:{limit}" in Mauve()(plain)["mauve"].signature
+    kept, median = cut(["the cat", padded[0], ""], plain.view)
+    assert kept == ["the cat", short[0], ""]
+    assert median == 2
+
+
+def test_texts_of_64_tokens_are_long_enough(make_evaluation):
+    texts = ["the " * 63 + word for word in ("cat", "dog")] * 300
+    evaluation = make_evaluation(texts, references=[[text] for text in texts[::-1]])
+    view = dataclasses.replace(evaluation.view, max_tokens=65)
+    found = Mauve()(dataclasses.replace(evaluation, view=view))["mauve"]
+    assert not any("short texts" in flag for flag in found.flags)
+
+
 def test_a_shifted_distribution_scores_lower():
     references = gaussians(500, 0.0, 1)
     same = np.mean(mauve_scores(gaussians(500, 0.0, 0), references, seeds=[0])[0])
@@ -51,8 +86,8 @@ def test_order_of_items_changes_nothing(make_evaluation, make_sentences):
 @pytest.mark.parametrize(
     ("n", "flags"),
     [
-        (500, ("flagged: n < 1000", "not ranked: n < 2000", "one k-means seed: its variance is not in the interval")),
-        (1000, ("not ranked: n < 2000", "one k-means seed: its variance is not in the interval")),
+        (500, ("flagged: n < 1000", "not ranked: n < 2000", "one k-means seed: its variance is not in the interval", SHORT)),
+        (1000, ("not ranked: n < 2000", "one k-means seed: its variance is not in the interval", SHORT)),
     ],
 )
 def test_small_samples_are_flagged(make_evaluation, make_sentences, n, flags):

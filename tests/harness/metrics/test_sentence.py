@@ -1,7 +1,7 @@
 import pytest
 
 from harness.decoding import by_chrf, minimum_bayes_risk
-from harness.metrics.sentence import candidate_diversity, distinct_words, sentence_bleu
+from harness.metrics.sentence import SentenceBleu, candidate_diversity, distinct_words, sentence_bleu
 
 
 def test_identity_is_best_and_nothing_in_common_is_zero():
@@ -25,3 +25,8 @@ def test_the_candidate_most_like_the_others_wins_and_duplicates_count():
     assert minimum_bayes_risk(["a", "b"], lambda text, other: 0.0) == "a"
     assert minimum_bayes_risk(["x", "b", "c"], lambda text, other: 9.0 if text == other else float(text == "b")) == "b"
     assert by_chrf(["the cat sat", "a dog barked", "the cat sits"]) in ("the cat sat", "the cat sits")
+
+
+def test_no_items_are_a_refusal(make_evaluation):
+    found = SentenceBleu()(make_evaluation([], references=[], family="t2t"))["sentence_bleu"]
+    assert (found.value, found.reason) == (None, "no items")

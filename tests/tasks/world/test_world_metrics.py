@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Example, Generation, Likelihood, TaskView
+from harness.intervals import wilson
 from harness.measurement import Evaluation
 from harness.tokenizer import Tokenizer
 from tasks.world.draws import draw
@@ -48,9 +49,12 @@ def test_exact_draws_are_perfect(task, exact_draws):
     mean = exact_draws["mean_length"]
     law = automaton.length_law()
     assert mean.low < law @ np.arange(len(law)) < mean.high
-    assert exact_draws["attribute_distance"].value < 0.06
+    assert exact_draws["attribute_distance"].value < 0.03
+    assert exact_draws["attribute_distance"].low == 0
     assert 0.9 < exact_draws["meaning_coverage"].value < 1.1
     assert 0.9 < exact_draws["rule_coverage"].value < 1.1
+    for name in ("meaning_coverage", "rule_coverage"):
+        assert exact_draws[name].low < 1 < exact_draws[name].high
     assert exact_draws["train_copies"].value < 0.01
     assert all(found.value == 0 for name, found in exact_draws.items() if name.startswith("errors_"))
     assert exact_draws["likelihood_gap"].reason == "the model gives no likelihood"
@@ -59,9 +63,10 @@ def test_exact_draws_are_perfect(task, exact_draws):
 def test_every_value_is_announced_signed_and_has_an_interval_around_it(exact_draws):
     for name, found in exact_draws.items():
         assert name in WorldExact.values
-        assert found.signature.startswith("world:small|task:1|version:1|n:400")
-        if found.low is not None:
+        assert found.signature.startswith(f"world:small|task:{World.version}|version:2|n:400")
+        if found.value is not None:
             assert found.low <= found.value <= found.high
+            assert found.low < found.high
 
 
 def test_broken_texts_lower_the_rate_by_as_much(task):
@@ -80,7 +85,8 @@ def test_true_nll_is_refused_where_nothing_is_in_the_language(task):
     assert found["true_nll"].value is None
     assert found["true_nll"].reason == "none of 40 texts is in the language"
     assert found["attribute_distance"].value is None
-    assert found["meaning_coverage"].value == 0
+    for name in ("meaning_coverage", "rule_coverage"):
+        assert (found[name].value, found[name].flags) == (0, ("no interval: no text is in the language",))
 
 
 def test_copies_of_the_training_split_are_seen(task):
@@ -134,6 +140,19 @@ def test_right_answers_are_correct_and_others_are_not(family):
     assert len(found["correct"].items) == 60
 
 
+def test_repeated_items_are_one_observation_of_correct():
+    task = World("tiny", train=1, valid=1, test=60, judge=1)
+    plain = evaluation(task, "a2t")
+    half = replace(plain, texts=["the" if index % 2 else text for index, text in enumerate(plain.texts)])
+    once = WorldExact()(half)["correct"]
+    again = [replace(example, id=f"{example.id}#{time}") for time in range(1, 5) for example in plain.examples]
+    four = replace(half, examples=[*plain.examples, *again], texts=[*half.texts] * 5, generations=[*half.generations] * 5)
+    found = WorldExact()(four)["correct"]
+    assert (once.low, once.high) == (wilson(30, 60).low, wilson(30, 60).high)
+    assert (found.n, found.value) == (300, 0.5)
+    assert (found.low, found.high) == pytest.approx((once.low, once.high), abs=0.01)
+
+
 def test_a_copied_source_is_no_translation_but_a_trivial_paraphrase():
     for t2t, correct in (("translation", 0), ("paraphrase", 1)):
         task = World("tiny", train=1, valid=1, test=30, judge=1, t2t=t2t)
@@ -173,3 +192,29 @@ def test_an_example_without_condition_is_named():
     wrong = replace(evaluation(task, "a2t"), examples=[Example(id="x", target="a")])
     with pytest.raises(Exception, match="example x has neither attributes nor a source of world tiny"):
         WorldExact()(wrong)
+
+
+@pytest.mark.parametrize(("shift", "flagged"), [(-2.0, True), (0.0, False), (-1e-5, False)])
+def test_a_likelihood_that_is_wrong_by_the_same_everywhere_is_flagged(shift, flagged):
+    # a translation is certain, so that its exact likelihood is 0 nats and the gap the model's own value
+    task = World("tiny", train=1, valid=1, test=40, judge=1)
+    ones, nats = (1,) * 40, (shift,) * 40
+    own = Likelihood(nats=nats, tokens=ones, bytes=ones, kind="bound", estimator="test")
+    found = WorldExact()(evaluation(task, "t2t", likelihood=own))["likelihood_gap"]
+    assert any("the likelihood is wrong" in flag for flag in found.flags) == flagged
+
+
+def test_repetitions_do_not_narrow_the_likelihood_gap():
+    task = World("tiny", train=1, valid=1, test=40, judge=1)
+    plain = evaluation(task, "a2t", likelihood=own_likelihood(task, "a2t", 2.0))
+    again = [replace(example, id=f"{example.id}#{time}") for time in range(1, 4) for example in plain.examples]
+    own = plain.likelihood
+    four = replace(
+        plain,
+        examples=[*plain.examples, *again],
+        texts=plain.texts * 4,
+        generations=plain.generations * 4,
+        likelihood=replace(own, nats=own.nats * 4, tokens=own.tokens * 4, bytes=own.bytes * 4),
+    )
+    once, found = (WorldExact()(item)["likelihood_gap"] for item in (plain, four))
+    assert found.high - found.low == pytest.approx(once.high - once.low, rel=0.15)
