@@ -78,6 +78,7 @@ def run(
     """
     pool.check(plan.stages.values())
     pool.reach(store.address)
+    store.sweep()
     store.snapshot(plan.grid, plan.snapshot())
     started = time.monotonic()
     state = _Run(plan, store, pool, on_event, patience)
@@ -187,6 +188,9 @@ class _Run:
             self.tell(key, "done", None, outcome.seconds)
             self._release(key)
             return
+        if outcome.status == "busy":
+            self._make_ready(key)
+            return
         again = self._next_attempt(job, outcome)
         if again is None:
             self.store.fail(_failure(job, outcome))
@@ -200,13 +204,13 @@ class _Run:
         """With half the micro-batch when memory ran out, or a worker was lost twice; `None` where there is no other try."""
         if outcome.status == "displaced":
             return job
-        batch, key = job.stage.resources.micro_batch >> job.shrink, outcome.key
-        attempts = (*job.attempts, f"{outcome.status} at micro-batch {max(1, batch)}: {outcome.message}")
-        if outcome.status == "memory" and batch > 1:
+        key = outcome.key
+        attempts = (*job.attempts, f"{outcome.status} at micro-batch {job.micro_batch}: {outcome.message}")
+        if outcome.status == "memory" and job.divisible:
             return Job(job.stage, job.store, job.shrink + 1, attempts)
         if outcome.status == "lost" and self.times_lost[key] < job.stage.limits.retries:
             self.times_lost[key] += 1
-            return Job(job.stage, job.store, job.shrink + int(self.times_lost[key] > 1 and batch > 1), attempts)
+            return Job(job.stage, job.store, job.shrink + int(self.times_lost[key] > 1 and job.divisible), attempts)
         return None
 
     def _give_up(self, key: str, status: News, message: str | None, seconds: float | None = None) -> None:

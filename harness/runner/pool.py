@@ -19,6 +19,7 @@ from harness.runner.worker import Job, Outcome, perform
 
 STARTUP_SECONDS = 120.0
 _SHORT_SECONDS, _LEARNING, _QUEUE = 0.05, 0.2, 32
+_EXIT_SECONDS = 10.0
 _BOOT = """
 import sys
 sys.path[:] = {path!r}
@@ -145,6 +146,8 @@ class SerialPool:
             outcomes = self._heard()
         if not outcomes and self._late():
             return self._replace("late")
+        if not outcomes and self._started().ended() and not self._started().poll(0):
+            return self._replace("lost")
         return outcomes
 
     def _patience(self, until: float) -> float:
@@ -178,7 +181,9 @@ class SerialPool:
     def _replace(self, status: Literal["late", "lost"]) -> list[Outcome]:
         """Give up the job that was running and hand the others to a new worker; what is committed is not done again."""
         key, since = self._current or ("", 0.0)
-        last_words = self._started().kill()
+        worker = self._started()
+        last_words = worker.last_words() if status == "lost" else ""
+        worker.kill()
         self._worker = self._current = None
         job = self._jobs.pop(key, None)
         self._usual_seconds = 1.0
@@ -225,7 +230,9 @@ class _Worker:
 
     def _wait_until_ready(self) -> None:
         if not self._connection.poll(STARTUP_SECONDS) or self.receive() != "ready":
-            raise GridError(f"the worker process does not start: {self.kill()}")
+            last_words = self.last_words()
+            self.kill()
+            raise GridError(f"the worker process does not start: {last_words}")
 
     def send(self, job: Job) -> None:
         try:
@@ -243,21 +250,28 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             return None
 
-    def kill(self) -> str:
-        """End the process; its exit status and last words."""
+    def ended(self) -> bool:
+        """Whether the process is gone, also where a child that it forked keeps the socket open."""
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """Exit status of a process that has hung up, and the end of what it wrote."""
         exited = self._reaped()
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        self._log.close()
         ending = "killed" if exited is None else _ending(exited)
         return f"{ending}; it wrote: {' | '.join(lines[-4:])}" if lines else ending
 
+    def kill(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+        self._log.close()
+
     def _reaped(self) -> int | None:
         try:
-            return self._process.wait(0.2)
+            return self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             return None
 

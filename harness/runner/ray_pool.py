@@ -9,11 +9,13 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from harness.errors import GridError, StoreError
 from harness.grid.schema import Resources
@@ -25,8 +27,10 @@ from harness.runner.worker import Job, Outcome, perform, warm_up
 WINDOW = 256
 GRACE_SECONDS = 60.0  # for a worker to start; the worker itself keeps the deadline from its start
 _REFRESH_SECONDS = 2.0
+CONNECT_SECONDS = 30.0
 _OBJECT_STORE_BYTES = 200_000_000
 _TINY = 1e-9
+_CONNECT = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
 
 
 @dataclass
@@ -89,6 +93,9 @@ class RayPool:
     Args:
         address: of a cluster ("auto", "ray://host:10001", "10.0.0.1:6379"); `None` starts Ray here.
         num_cpus: of a local Ray; by default what this process may use.
+
+    Raises:
+        GridError: no cluster answers at the address.
     """
 
     def __init__(self, address: str | None = None, *, num_cpus: int | None = None) -> None:
@@ -116,13 +123,14 @@ class RayPool:
         self._ours = True
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address is not None:
+            _check_reachable(self._address)
             ray.init(address=self._address, **quiet)
             return
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self._temporary = tempfile.mkdtemp(prefix="hray-")
         ray.init(
-            num_cpus=num_cpus or available_cpus(), include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=self._temporary, **quiet,
+            address="local", num_cpus=num_cpus or available_cpus(), include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES, _temp_dir=self._temporary, **quiet,
         )  # fmt: skip
 
     def _refresh(self) -> None:
@@ -249,7 +257,8 @@ class RayPool:
         try:
             return cast(Outcome, self._ray.get(reference))
         except self._ray.exceptions.OutOfMemoryError as error:
-            return Outcome(stage.key, "memory", seconds, f"killed by Ray, out of memory: {_first_line(error)}")
+            status: Literal["memory", "lost"] = "memory" if running.job.divisible else "lost"
+            return Outcome(stage.key, status, seconds, f"killed by Ray, out of memory: {_first_line(error)}")
         except self._ray.exceptions.RayTaskError as error:
             return Outcome(stage.key, "failed", seconds, _first_line(error), str(error))
         except self._ray.exceptions.TaskUnschedulableError as error:
@@ -286,6 +295,20 @@ class RayPool:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _check_reachable(address: str) -> None:
+    """Connect in another process first: to what is no cluster, Ray itself tries for more than ten minutes, in silence."""
+    command = [sys.executable, "-P", "-c", _CONNECT, address]
+    try:
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=CONNECT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        reason = f"nothing answers as Ray does within {CONNECT_SECONDS:g} s"
+    else:
+        if not tried.returncode:
+            return
+        reason = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1].rstrip(".")
+    raise GridError(f"--address {address}: {reason}. Name the address that `ray start` printed on the head, or run without one.")
 
 
 def _affinity(node: str) -> Any:

@@ -8,6 +8,8 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +22,9 @@ from harness.contracts import stream_seed
 from harness.runner.artefacts import DATA, MODELS, Work
 from harness.runner.stage import Stage
 from harness.tracking.records import Record, Store
+
+DIVISIBLE = ("fit", "generate")
+_NAP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,16 @@ class Job:
     shrink: int = 0
     attempts: tuple[str, ...] = ()
 
+    @property
+    def micro_batch(self) -> int:
+        """What goes through a network at once."""
+        return max(1, self.stage.resources.micro_batch >> self.shrink)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the stage takes less memory with half the micro-batch; a plug-in's own kind may."""
+        return self.micro_batch > 1 and (self.stage.kind in DIVISIBLE or ":" in self.stage.kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -44,15 +59,23 @@ class Outcome:
 
     Attributes:
         status: "memory" when memory ran out, "lost" when the worker died, "late" when it was killed at its deadline, "displaced"
-            when its node was gone before it began.
-        message: one line; `None` when done.
+            when its node was gone before it began, "busy" when another driver holds its lock.
+        message: one line; `None` when done. What UTF-8 cannot hold is escaped, as in the traceback.
     """
 
     key: str
-    status: Literal["done", "failed", "memory", "lost", "late", "displaced"]
+    status: Literal["done", "failed", "memory", "lost", "late", "displaced", "busy"]
     seconds: float
     message: str | None = None
     traceback: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _writable(self.message))
+        object.__setattr__(self, "traceback", _writable(self.traceback))
+
+
+def _writable(text: str | None) -> str | None:
+    return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +110,19 @@ def perform(job: Job) -> Outcome:
 def attempt(job: Job) -> Outcome | Uncommitted:
     """Do a stage up to its record, so that several records can be synced to disk at once.
 
-    Trainings and exclusive stages, which hold a lock until they are done, commit here.
+    Trainings and exclusive stages, which hold a lock until they are done, commit here. Where another driver holds it nothing
+    waits, lest the wait counts against a deadline: the driver offers the job again.
     """
     started = time.perf_counter()
     try:
         store = opened(job.store)
         if not _locked(job.stage):
             return _attempt(job, store, started)
-        with open(_lock_of(store, job.stage), "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            made = _attempt(job, store, started)
-            outcome = made.commit() if isinstance(made, Uncommitted) else made
-            if job.stage.kind == "fit":
-                store.forget_checkpoints(job.stage.key)
-            return outcome
+        with _held(_lock_of(store, job.stage)) as held:
+            if held:
+                return _committed(job, store, started)
+        time.sleep(_NAP_SECONDS)
+        return Outcome(job.stage.key, "busy", time.perf_counter() - started)
     except Exception as error:
         MODELS.clear()
         DATA.clear()
@@ -115,7 +137,16 @@ def _unsuccessful(key: str, error: Exception, started: float) -> Outcome:
 
 def _out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    known = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    return known or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error))
+
+
+def _committed(job: Job, store: Store, started: float) -> Outcome:
+    made = _attempt(job, store, started)
+    outcome = made.commit() if isinstance(made, Uncommitted) else made
+    if job.stage.kind == "fit" and outcome.status == "done":
+        store.forget_checkpoints(job.stage.key)
+    return outcome
 
 
 def _attempt(job: Job, store: Store, started: float) -> Outcome | Uncommitted:
@@ -139,8 +170,7 @@ def _work(job: Job, store: Store) -> Work:
     threads = max(1, int(resources.cpus))
     if ":" not in job.stage.kind:
         _set_up_torch(threads, stream_seed(int(job.stage.spec.get("seed", 0)), job.stage.kind))
-    micro_batch = max(1, resources.micro_batch >> job.shrink)
-    return Work(job.stage, store, _device(resources.gpus), threads, micro_batch, job.shrink)
+    return Work(job.stage, store, _device(resources.gpus), threads, job.micro_batch, job.shrink)
 
 
 def _set_up_torch(threads: int, seed: int) -> None:
@@ -174,6 +204,33 @@ def _lock_of(store: Store, stage: Stage) -> Path:
 def _device_lock() -> Path:
     device = os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu"
     return Path(gettempdir()) / f"harness-latency-{device.replace(',', '-')}.lock"
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[bool]:
+    """Holds a lock that all users of the machine share, or tells that somebody else does."""
+    descriptor = _opened_lock(lock)
+    held = False
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        yield held
+    finally:
+        if held:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked child lives
+        os.close(descriptor)
+
+
+def _opened_lock(lock: Path) -> int:
+    while True:
+        with suppress(FileNotFoundError):  # O_CREAT on what another user made is refused by fs.protected_regular
+            return os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError, FileNotFoundError):
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            os.fchmod(descriptor, 0o666)
+            return descriptor
 
 
 @cache

@@ -1,22 +1,29 @@
 """The truth: one small immutable record per finished stage, and the blobs that it names.
 
 Layout of a store: `objects/ab/<sha256>` (blobs), `records/ab/<key>.json` (finished stages), `records/ab/<key>.fail-<n>.json`
-(failed attempts), `checkpoints/<key>/` (training under way), `grids/<name>.json` (the plan as it was run). A record is
-written last and at once: it is the commit. A stage that was killed has none and runs again.
+(failed attempts), `checkpoints/<key>/` (training under way), `grids/<name>.json` (the plan as it was run), `identity`. A record
+is written last and at once: it is the commit. A stage that was killed has none and runs again.
 """
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 import tempfile
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import StoreError
-from harness.tracking.files import LocalFiles, files_at
+from harness.tracking.files import LocalFiles, existing_files, files_at
 from harness.tracking.rows import Row
+
+_OLD_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +54,8 @@ class Record:
 
     def to_json(self) -> bytes:
         """UTF-8 JSON; NaN and infinity are refused, absent is null."""
-        try:
-            fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-            return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:
-            raise StoreError(f"{self.kind} stage {self.key[:12]}: a result is not a finite plain value: {error}") from error
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return plain_json(fields, f"{self.kind} stage {self.key[:12]}")
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
@@ -70,6 +74,16 @@ class Store:
     def __init__(self, address: str | Path) -> None:
         self.files = files_at(address)
 
+    @classmethod
+    def existing(cls, address: str | Path) -> "Store | None":
+        """The store at an address, to be read, so that no write permission is needed; `None` where there is none."""
+        files = existing_files(address)
+        if files is None:
+            return None
+        store = cls.__new__(cls)
+        store.files = files
+        return store
+
     @property
     def address(self) -> str:
         """By which another process opens the same store."""
@@ -77,6 +91,19 @@ class Store:
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
         return (Store, (self.address,))
+
+    def identity(self) -> str:
+        """Tells this store from every other, however it is named and wherever it is moved; made when it is first asked for.
+
+        Raises:
+            StoreError: there is none yet and none can be written.
+        """
+        if not self.files.exists("identity"):
+            try:
+                self.files.write("identity", uuid.uuid4().hex.encode())
+            except OSError as error:
+                raise StoreError(f"store {self.address}: cannot write its identity ({error}), and it has none yet.") from error
+        return (self.files.read("identity") or b"").decode()
 
     def put(self, data: bytes) -> str:
         """Keep a blob; its sha256 is its name."""
@@ -137,7 +164,10 @@ class Store:
         failed: set[str] = set()
         for name in self.files.names("records"):
             key, _, rest = name.rpartition("/")[2].partition(".")
-            (failed if rest.startswith("fail-") else done).add(key)
+            if rest == "json":
+                done.add(key)
+            elif rest.startswith("fail-") and rest.endswith(".json"):
+                failed.add(key)
         return done, failed
 
     def put_folder(self, folder: Path) -> dict[str, str]:
@@ -154,8 +184,7 @@ class Store:
 
     def checkpoints(self, key: str) -> Path:
         """Folder in which the training of a stage keeps its checkpoint; on this machine when the store is remote."""
-        local = isinstance(self.files, LocalFiles)
-        root = Path(self.address) if local else Path(tempfile.gettempdir()) / "harness-checkpoints"
+        root = Path(self.address) if isinstance(self.files, LocalFiles) else own_folder()
         folder = root / "checkpoints" / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -163,6 +192,16 @@ class Store:
     def forget_checkpoints(self, key: str) -> None:
         """Delete the checkpoint of a finished training."""
         shutil.rmtree(self.checkpoints(key), ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete the temporary files that writers left when they were killed, once they are a day old."""
+        if not isinstance(self.files, LocalFiles):
+            return
+        for folder in ("objects", "records", "grids"):
+            for place, _, names in os.walk(f"{self.address}/{folder}"):
+                for name in names:
+                    if name.endswith(".tmp"):
+                        _delete_if_old(Path(place) / name)
 
     def snapshot(self, grid: str, plan: Mapping[str, Any]) -> None:
         """Keep a plan, so that its rows can be told without any plug-in."""
@@ -180,6 +219,51 @@ def rows(store: Store, grid: Any = None) -> list[Row]:
     from harness.tracking.projection import rows as project
 
     return project(store, getattr(grid, "grid", grid))
+
+
+def plain_json(data: Any, what: str) -> bytes:
+    """UTF-8 JSON of plain values.
+
+    Raises:
+        StoreError: names the first value that is none: NaN, infinity, an array or its number, half of a surrogate pair.
+    """
+    try:
+        return json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{what}: {_culprit(data, '') or error}; expected finite plain values.") from error
+
+
+def _culprit(value: Any, place: str) -> str | None:
+    """Where the first value is that JSON cannot hold, and what it is."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return next((found for name, item in items if (found := _culprit(item, f"{place}.{name}"))), None)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError):
+        kind = type(value)
+        return f"{place.removeprefix('.')} is {str(value)[:80]!r} ({kind.__module__}.{kind.__qualname__})"
+    return None
+
+
+def own_folder() -> Path:
+    """A folder among this machine's temporary files that only this user may enter.
+
+    Raises:
+        StoreError: somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreError(f"{folder} belongs to another user; delete it, or set TMPDIR to a folder of your own.")
+    return folder
+
+
+def _delete_if_old(path: Path) -> None:
+    with suppress(OSError):  # another driver was faster, or the file is somebody else's
+        if time.time() - path.stat().st_mtime > _OLD_SECONDS:
+            path.unlink()
 
 
 def _record_name(key: str) -> str:

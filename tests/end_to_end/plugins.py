@@ -5,6 +5,8 @@ import json
 import os
 import time
 
+import numpy as np
+
 from harness.contracts import Content, Example, FitReport, Generation, Likelihood, TaskData
 from harness.design import Design
 from harness.measurement import Measurement
@@ -94,7 +96,21 @@ class Parrot:
             os.kill(os.getpid(), 11)
         if self.trick == "memory" and (run.micro_batch is None or run.micro_batch > 16):
             raise MemoryError("too much")
-        return FitReport(tokens=budget.tokens, parameters=1, losses=((1, float("nan") if self.trick == "nan" else 1.0),))
+        if self.trick == "sizes":
+            raise ValueError(f"micro-batch {run.micro_batch}")
+        if self.trick == "surrogate":
+            raise ValueError("bad text \ud800 here")
+        if self.trick == "fork" and not os.fork():
+            time.sleep(20.0)
+            os._exit(0)
+        if self.trick == "fork":
+            os.kill(os.getpid(), 11)
+        if self.trick == "exit":
+            raise SystemExit(3)
+        (run.folder / "half").write_text("")
+        parameters = np.int64(1) if self.trick == "numpy" else 1
+        losses = ((1, float("nan") if self.trick == "nan" else 1.0),)
+        return FitReport(tokens=budget.tokens, parameters=parameters, losses=losses)
 
     def generate(self, requests, settings):
         witness(f"generate {settings.steps}")
@@ -104,6 +120,7 @@ class Parrot:
             Generation(
                 id=request.id,
                 texts=tuple(self.say(request.seed + mood + k) for k in range(request.n)),
+                ids=((np.int64(7),),) * request.n if self.trick == "ids" else None,
                 network_calls=settings.steps or 1,
             )
             for request in requests
@@ -115,6 +132,8 @@ class Parrot:
         return " ".join(WORDS[byte % len(WORDS)] for byte in digest[: 1 + digest[0] % 4])
 
     def likelihood(self, items):
+        if self.trick == "greedy":
+            raise MemoryError("too much")
         nats = tuple(1.0 + len(item.target) for item in items)
         return Likelihood(nats=nats, tokens=(1,) * len(nats), bytes=(1,) * len(nats), kind="exact", estimator="parrot")
 

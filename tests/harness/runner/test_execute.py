@@ -1,3 +1,6 @@
+import fcntl
+import threading
+
 import pytest
 
 from harness.errors import GridError
@@ -6,7 +9,7 @@ from harness.runner.execute import run
 from harness.runner.plan import Plan, make_plan
 from harness.runner.pool import InProcessPool, SerialPool
 from harness.runner.stage import Stage
-from harness.runner.worker import Outcome
+from harness.runner.worker import Outcome, _out_of_memory
 from harness.tracking.records import Record, Store, rows
 
 PARROT = "{{name: PLUGINS:Parrot, trick: {0}, label: {0}}}"
@@ -59,16 +62,19 @@ def test_a_model_that_is_timed_writing_other_texts_is_flagged(grid_file, store, 
     found = by_model(store)
     assert not any("differ" in flag for flag in found["Parrot"].latency["latency_ms_p50"].flags)
     assert "texts differ from those scored" in " ".join(found["moody"].latency["latency_ms_p50"].flags)
+    evidence = found["Parrot"].environment["latency"]["2"]
+    assert (evidence["asked_again"], evidence["asked_again_differing"]) == (16, 0)
+    assert evidence["device_name"]
 
 
 def test_a_model_that_hangs_or_crashes_is_killed(grid_file, store):
-    limits = "limits: {fit: {seconds: 3, retries: 1}}"
+    limits = "limits: {fit: {seconds: 12, retries: 1}}"
     plan = make_plan(load(grid_file(tricks("hang", "segfault"), limits)), store)
     with SerialPool() as pool:
         run(plan, store, pool)
     found = by_model(store)
     assert found["Parrot"].status == "done"
-    assert "not finished after 3 s and killed" in found["hang"].reason
+    assert "not finished after 12 s and killed" in found["hang"].reason
     assert "worker process died: signal SIGSEGV" in found["segfault"].reason
     failure = store.failure(found["segfault"].digests["fit"])
     assert failure is not None
@@ -92,6 +98,74 @@ def test_memory_is_retried_with_smaller_micro_batches(grid_file, store, pool):
         "started",
         "done",
     ]
+
+
+def test_a_cpu_without_memory_is_told_from_a_failure():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert _out_of_memory(caught.value)
+    assert not _out_of_memory(RuntimeError("no"))
+
+
+def test_the_grid_sets_the_micro_batch_of_the_first_try(grid_file, tmp_path, pool):
+    for name, resources, said in (("one", "", "None"), ("two", "resources: {fit: {micro_batch: 8}}", "8")):
+        store = Store(tmp_path / name)
+        run(make_plan(load(grid_file(PARROT.format("sizes"), resources)), store), store, pool)
+        assert rows(store)[0].reason == f"fit: ValueError: micro-batch {said}"
+
+
+def test_memory_is_not_retried_where_nothing_can_be_made_smaller(grid_file, store, pool):
+    events = []
+    path = grid_file(PARROT.format("greedy"), 'metrics: ["PLUGINS:Judged"]')
+    run(make_plan(load(path), store), store, pool, events.append)
+    assert [event.status for event in events if event.kind == "likelihood"] == ["started", "failed"]
+    assert "likelihood: MemoryError: too much" in rows(store)[0].reason
+
+
+def test_what_cannot_be_written_down_is_named_and_its_training_kept(grid_file, store, pool):
+    run(make_plan(load(grid_file(tricks("numpy", "ids"))), store), store, pool)
+    found = by_model(store)
+    assert "result.parameters is '1' (numpy.int64)" in found["numpy"].reason
+    assert "ids.0.0 is '7' (numpy.int64)" in found["ids"].reason
+    kept = [[path.name for path in store.checkpoints(row.digests["fit"]).iterdir()] for row in found.values()]
+    assert [("half" in names) for names in kept] == [row.model == "numpy" for row in found.values()]
+
+
+def test_a_message_that_utf8_cannot_hold_is_a_row(grid_file, store, pool):
+    summary = run(make_plan(load(grid_file(tricks("surrogate"))), store), store, pool)
+    assert (summary.failed, by_model(store)["Parrot"].status) == (1, "done")
+    assert by_model(store)["surrogate"].reason == "fit: ValueError: bad text \\ud800 here"
+
+
+def test_how_a_worker_ended_is_told_even_where_a_child_of_it_lives(grid_file, store):
+    limits = "limits: {fit: {retries: 0}}"
+    with SerialPool() as own:
+        run(make_plan(load(grid_file(tricks("exit", "fork"), limits)), store), store, own)
+    found = by_model(store)
+    assert "worker process died: exit status 3" in found["exit"].reason
+    assert "worker process died: signal SIGSEGV" in found["fork"].reason
+    failure = store.failure(found["fork"].digests["fit"])
+    assert failure is not None
+    assert failure.seconds < 15.0
+
+
+def test_waiting_for_another_driver_is_not_working(grid_file, store, pool):
+    plan = make_plan(load(grid_file("PLUGINS:Parrot", "limits: {fit: {seconds: 3}}")), store)
+    (key,) = (stage.key for stage in plan.trainings if stage.spec["fold"] == "train")
+    lock = (store.checkpoints(key) / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    timer, waits = threading.Timer(9.0, lock.close), []
+
+    def listen(event):
+        if event.key == key and event.status == "started":
+            waits.append(event)
+            if len(waits) == 1:
+                timer.start()
+
+    summary = run(plan, store, pool, listen)
+    assert (summary.failed, rows(store)[0].status) == (0, "done")
+    assert len(waits) > 1
 
 
 def test_in_process_and_serial_give_the_same_rows(grid_file, tmp_path, pool):

@@ -2,6 +2,9 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from harness.errors import GridError
 from harness.grid import load
 from harness.runner.plan import make_plan
 from harness.runner.stage import SCHEMA, Spec, Stage, digest_of
@@ -60,16 +63,71 @@ def test_keys_do_not_depend_on_the_process(grid_file):
 
 
 def test_a_changed_file_is_another_model(grid_file, tmp_path):
-    from harness.registry import resolve
-
     path = grid_file("PLUGINS:Parrot", 'metrics: ["own.py:Counted"]')
     (tmp_path / "own.py").write_text(_metric(1))
     first = make_plan(load(path))
     (tmp_path / "own.py").write_text(_metric(1) + "# changed\n")
-    resolve.cache_clear()
     second = make_plan(load(path))
     changed = set(second.stages) - set(first.stages)
     assert [second.stages[key].kind for key in changed] == ["score"]
+
+
+def test_a_label_changes_no_key_and_no_other_cell(grid_file):
+    models = "{{name: PLUGINS:Parrot, label: {0}}}, {{name: PLUGINS:Diffuser, label: {1}}}"
+    one, two = (make_plan(load(grid_file(models.format(*labels), "latency: true", labels[0]))) for labels in ("ab", "cd"))
+    assert list(one.stages) == list(two.stages)
+    assert [cell.digest for cell in one.cells] == [cell.digest for cell in two.cells]
+
+
+def test_another_version_of_a_library_is_another_score(grid_file, tmp_path, monkeypatch):
+    from harness.grid import catalogue
+
+    (tmp_path / "own.py").write_text(_metric(1).replace("{}\n", "{}\n    libraries = ('sacrebleu', 'no-such-package')\n", 1))
+    path = grid_file("PLUGINS:Parrot", 'metrics: ["own.py:Counted", "PLUGINS:Counted"]')
+    first = make_plan(load(path))
+    (score,) = [stage for stage in first.stages.values() if stage.spec.get("metric") == "own.py:Counted"]
+    assert score.spec["libraries"] == {"sacrebleu": catalogue._version("sacrebleu"), "no-such-package": None}
+    monkeypatch.setattr(catalogue, "_version", lambda package: "99")
+    assert set(first.stages) - set(make_plan(load(path)).stages) == {score.key}
+
+
+def test_a_cell_says_whose_other_stages_it_needs(grid_file):
+    plan = make_plan(load(grid_file("{name: PLUGINS:Parrot, label: ar}, PLUGINS:Diffuser", "latency: true")))
+    parrot, diffuser = plan.cells
+    assert (parrot.needs, diffuser.needs) == ({}, {"time/16: its baseline ar": parrot.stages["fit"]})
+    assert plan.cells_of(parrot.stages["fit"]) == (parrot.cell.name, diffuser.cell.name)
+    judged = grid_file("PLUGINS:Parrot", 'metrics: ["PLUGINS:Judged"]', "judged")
+    judged.write_text(judged.read_text().replace(":ucg]", ":t2t]"))
+    (cell,) = make_plan(load(judged)).cells
+    assert list(cell.needs) == ["judge: its tokenize"]
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("{name: gpt, layrs: 3}", r"grid.yaml:1: model 'gpt\[layrs=3\]' .*unknown key 'layrs'. Did you mean 'layers'"),
+        ("{name: seq2seq, layrs: 3}", "unknown key 'layrs'. Did you mean 'layers'"),
+        ("{name: d3pm, kernle: uniform}", "unknown key 'kernle'. Did you mean 'kernel'"),
+        ("{name: diffusion-lm, widht: 64}", "unknown key 'widht'. Did you mean 'width'"),
+        ("{name: diffuseq, widht: 64}", "unknown key 'widht'. Did you mean 'width'"),
+        ("{name: trigram, x: 1}", "trigram has no keys; given: x"),
+        ("{name: template, x: 1}", "template has no keys; given: x"),
+        ("{name: gpt, layers: '3'}", "layers '3', expected a whole number"),
+        ("{name: gpt, layers: true}", "layers True, expected a whole number"),
+        ("{name: diffuseq, layers: -3}", "layers -3, expected a whole number"),
+        ("{name: gpt, dropout: 1.5}", "dropout 1.5, expected a number from 0 to below 1"),
+        ("{name: d3pm, kernel: [uniform]}", "kernel .*expected text"),
+        ("{name: d3pm, width: 65}", "width 65, expected a multiple of 8"),
+    ],
+)
+def test_keys_of_shipped_models_are_checked_before_anything_is_spent(grid_file, models, said):
+    with pytest.raises(GridError, match=said):
+        make_plan(load(grid_file(models)))
+
+
+def test_keys_of_the_judge_are_checked_even_where_nothing_is_judged(grid_file):
+    with pytest.raises(GridError, match=r"grid.yaml:5: model 'judge\[laers=3\]' .*Did you mean 'layers'"):
+        make_plan(load(grid_file("PLUGINS:Parrot", "judge: {name: judge, laers: 3}")))
 
 
 def _metric(version):
@@ -109,6 +167,38 @@ def test_ten_thousand_cells_are_planned_in_seconds(grid_file):
     cells, seconds = done.stdout.split()
     assert int(cells) == 10_000
     assert float(seconds) < 10.0
+
+
+DECODINGS = """
+decode: [{name: plain}, {temperature: 0.7}, {method: greedy}, {method: beam, beams: 4}, {candidates: 3, select: mbr}]
+latency: true
+"""
+
+
+@pytest.mark.parametrize("family", ["ucg", "t2t"])
+def test_the_baseline_decodes_as_the_cell_does(grid_file, family):
+    path = grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", DECODINGS)
+    path.write_text(path.read_text().replace(":ucg]", f":{family}]"))
+    plan = make_plan(load(path))
+    timed = {planned.cell.name: (planned.cell, plan.stages[planned.stages["time/16"]].spec) for planned in plan.cells}
+    assert {cell.decode.title for cell, _ in timed.values()} >= {"plain", "sample-t0.7", "sample-mbr3"}
+    assert any(cell.decode.method == "beam" for cell, _ in timed.values()) == (family == "t2t")
+    for cell, spec in timed.values():
+        assert spec["baseline"] == "Parrot"
+        assert spec["baseline_sampling"] == {**spec["sampling"], "steps": None}
+        assert spec["candidates"] == cell.decode.candidates
+
+
+def test_time_stages_are_booked_by_steps_and_requests(grid_file):
+    def seconds(steps, latency, profile="quick"):
+        path = grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", f"steps: [{steps}]\nlatency: {latency}")
+        path.write_text(path.read_text().replace("profile: test", f"profile: {profile}"))
+        return make_plan(load(path)).estimate.seconds
+
+    few, many = (seconds(steps, "true") - seconds(steps, "false") for steps in (10, 1000))
+    assert few >= 2 * 2 * 10
+    assert many > few + 64 * 990 * 1e-3
+    assert seconds(10, "true", "publish") > seconds(10, "true", "smoke")
 
 
 def test_a_key_is_the_digest_of_what_decides_the_result(grid_file):

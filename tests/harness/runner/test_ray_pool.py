@@ -1,5 +1,8 @@
 """Ray: the same rows as without it, and placement on a simulated cluster of two nodes with declared GPUs."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +15,7 @@ from harness.grid.schema import Resources
 from harness.runner.execute import run
 from harness.runner.plan import Plan, make_plan
 from harness.runner.pool import SerialPool
-from harness.runner.ray_pool import Node, RayPool
+from harness.runner.ray_pool import Node, RayPool, _check_reachable
 from harness.runner.stage import Stage
 from harness.tracking.records import Store, rows
 
@@ -99,9 +102,9 @@ def test_a_file_that_is_not_on_the_node_travels_with_the_stage(grid_file, tmp_pa
 def test_late_and_lost_workers(grid_file, tmp_path, pool):
     tricks = ", ".join(f"{{name: PLUGINS:Parrot, trick: {trick}, label: {trick}}}" for trick in ("hang", "segfault"))
     store = Store(tmp_path / "runs")
-    run(make_plan(load(grid_file(tricks, "limits: {fit: {seconds: 3, retries: 0}}"))), store, pool)
+    run(make_plan(load(grid_file(tricks, "limits: {fit: {seconds: 12, retries: 0}}"))), store, pool)
     reasons = {row.model: row.reason for row in rows(store)}
-    assert "not finished after 3 s and killed" in reasons["hang"]
+    assert "not finished after 12 s and killed" in reasons["hang"]
     assert "segfault" in reasons
     assert reasons["segfault"] is not None
 
@@ -196,6 +199,23 @@ def test_an_exclusive_stage_has_its_node_to_itself_while_quality_stages_keep_arr
 def test_what_no_node_has_fails_at_once(timed, pool, wanted):
     with pytest.raises(GridError, match=r"no node has that: .*gpus 1"):
         pool.check([timed(0, 0.0, **wanted)])
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("127.0.0.1:1", "nothing answers as Ray does within 8 s"), ("ray://127.0.0.1:1", "ray.client.|nothing answers|Connection")],
+)
+def test_an_address_without_a_cluster_is_one_clear_error(monkeypatch, address, said):
+    monkeypatch.setattr("harness.runner.ray_pool.CONNECT_SECONDS", 8.0)
+    with pytest.raises(GridError, match=f"--address {address}: .*({said})"):
+        _check_reachable(address)
+
+
+def test_without_an_address_ray_is_local_whatever_the_environment_says():
+    code = "from harness.runner.ray_pool import RayPool\nwith RayPool(num_cpus=1) as pool: print(len(pool._nodes), pool._ours)"
+    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}
+    made = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert made.stdout.split() == ["1", "True"], made.stderr
 
 
 def test_every_node_must_see_the_store(tmp_path, pool):

@@ -4,7 +4,7 @@ import uuid
 import pytest
 
 from harness.errors import StoreError, UnknownName
-from harness.tracking.records import Record, Store, rows
+from harness.tracking.records import Record, Store, own_folder, rows
 
 KEY = "ab" + "0" * 62
 
@@ -46,9 +46,11 @@ def test_blobs_and_folders(store, tmp_path):
     assert (tmp_path / "out" / "deep" / "a.bin").read_bytes() == b"\x00\x01"
 
 
-def test_nan_is_no_result(store):
-    with pytest.raises(StoreError, match="not a finite plain value"):
-        store.commit(record(result={"loss": float("nan")}))
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), b"x", {1, 2}, "\ud800"])
+def test_what_json_cannot_hold_is_no_result(store, value):
+    with pytest.raises(StoreError, match=r"result.losses.1.loss is .*; expected finite plain values"):
+        store.commit(record(result={"losses": [{}, {"loss": value}]}))
+    assert store.record(KEY) is None
 
 
 def test_a_corrupt_or_missing_blob_is_noticed(tmp_path):
@@ -89,8 +91,34 @@ def test_a_read_only_folder(tmp_path):
 def test_left_over_temporary_files_are_nothing(tmp_path):
     store = Store(tmp_path)
     store.commit(record())
-    (tmp_path / "records" / "ab" / f".{KEY}.json.123.tmp").write_text("{")
+    folder = tmp_path / "records" / "ab"
+    (folder / f".{KEY}.json.123.tmp").write_text("{")
+    (folder / f"{KEY.replace('0', '1')}.json.bak").write_text("{}")
+    (folder / f"{KEY.replace('0', '2')}.fail-1.json~").write_text("{}")
     assert store.keys() == ({KEY}, set())
+
+
+def test_old_temporary_files_are_swept_away(tmp_path):
+    store = Store(tmp_path)
+    store.commit(record())
+    old, new = (tmp_path / "records" / "ab" / f".{KEY}.json.{writer}.tmp" for writer in (1, 2))
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (0, 0))
+    store.sweep()
+    assert (old.exists(), new.exists(), store.has(KEY)) == (False, True, True)
+
+
+def test_temporary_files_lie_in_a_folder_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    folder = store.checkpoints(KEY)
+    assert own_folder() in folder.parents
+    assert own_folder().stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr("os.getuid", lambda: os.geteuid() + 1)
+    (tmp_path / f"harness-{os.getuid()}").mkdir()
+    with pytest.raises(StoreError, match="belongs to another user"):
+        store.checkpoints(KEY)
 
 
 CELL = {
