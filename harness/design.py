@@ -32,7 +32,7 @@ class Design:
         last_step: what the last reverse step does ("argmax", "sample", "round").
         variance: variance of Gaussian reverse steps.
         unmasking: "independent" or "exact-count"; absorbing kernels only.
-        clamping: whether estimates are snapped to the nearest embedding at every step.
+        clamping: whether estimates are snapped to the nearest embedding: at every step, at none, or at which.
         time_input: what the network is told about time.
         loss_mask: positions whose loss counts.
         length: how a text gets its length.
@@ -58,7 +58,7 @@ class Design:
     last_step: str | None = None
     variance: str | None = None
     unmasking: str | None = None
-    clamping: bool = False
+    clamping: bool | str = False
     time_input: str | None = None
     loss_mask: str = "all positions, padding included"
     length: str = "generated padding"

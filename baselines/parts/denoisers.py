@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -53,6 +54,27 @@ class Clamped:
         """Estimate x0, clamped."""
         estimate = self.denoiser(x_t, time, given, previous)
         return Estimate(self.snap(estimate.x0_hat), estimate.raw)
+
+
+class ClampedBelow(Clamped):
+    """Snaps late estimates only: those of rows whose time lies below a limit.
+
+    Args:
+        denoiser: what is wrapped.
+        snap: nearest embedding of every position.
+        limit: in the network's time; 0 clamps nothing.
+    """
+
+    def __init__(self, denoiser: Denoiser, snap: Callable[[Tensor], Tensor], limit: float) -> None:
+        super().__init__(denoiser, snap)
+        self.limit = limit
+
+    def __call__(self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        """Estimate x0, clamped where it is late; nothing is snapped where no row is."""
+        estimate, late = self.denoiser(x_t, time, given, previous), time < self.limit
+        if not bool(late.any()):
+            return estimate
+        return Estimate(torch.where(late[:, None, None], self.snap(estimate.x0_hat), estimate.x0_hat), estimate.raw)
 
 
 @dataclass(slots=True)

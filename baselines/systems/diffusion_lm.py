@@ -15,9 +15,11 @@ code: the posterior) and on the schedule's normalisation; this follows the code.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from baselines.adapter import DiffusionAdapter, merged
@@ -25,8 +27,8 @@ from baselines.engine import Diffusion, Times
 from baselines.networks.embedding_denoiser import EmbeddingDenoiser
 from baselines.networks.sizes import width_for
 from baselines.parts.conditioning import Layout, TargetOnly
-from baselines.parts.denoisers import Clamped, Denoiser
-from baselines.parts.gaussian import GaussianKernel, posterior_variance
+from baselines.parts.denoisers import Clamped, ClampedBelow, Denoiser
+from baselines.parts.gaussian import GaussianKernel, Variance, posterior_variance
 from baselines.parts.objectives import end_to_end
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import EmbeddingSpace, noisy_embedding
@@ -36,7 +38,7 @@ from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
-DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16}
+DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16, "clamp_below": None}
 
 
 class DiffusionLM(DiffusionAdapter):
@@ -49,7 +51,11 @@ class DiffusionLM(DiffusionAdapter):
         embedding: dimension S of the word embeddings (16 on E2E and 128 on ROCStories in the paper).
         chain: training steps T for schedules that do not bring their own.
         batch: examples per update; with few tokens to train on, many small updates learn more than few large ones.
+        clamp_below: in sampling, only steps of the chain below this one are clamped, counted from 0; 0 is none, `None` every
+            one, as published. The least noisy steps come last, so this is the released codes' late clamping.
     """
+
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
 
     design = Design(
         name="diffusion-lm", kind="diffusion", families=("ucg",), space="embedding, learned", kernel="Gaussian",
@@ -58,7 +64,30 @@ class DiffusionLM(DiffusionAdapter):
         paper="2205.14217", version=2,
     )  # fmt: skip
     spacing = "evenly"
-    variance = staticmethod(posterior_variance)
+
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """Design of the variant that these keys name."""
+        below = cls.checked(size)["clamp_below"]
+        return replace(cls.design, clamping=f"steps below {below}" if below else below is None)
+
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a `clamp_below` that is no number of steps.
+        """
+        keys = merged(size, cls.defaults)
+        below = keys["clamp_below"]
+        if below is not None and (type(below) is not int or below < 0):
+            raise ValueError(f"clamp_below {below!r} is none of null (every step is clamped), 0 (none is), or a number of steps")
+        return keys
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """This model's size keys with their defaults."""
+        return self.checked(self.size)
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
@@ -67,34 +96,45 @@ class DiffusionLM(DiffusionAdapter):
 
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW, with the released code's weight average."""
-        keys = merged(self.size, DEFAULTS)
+        """AdamW; the weight average rises as (1 + u) / (10 + u) to 0.9999, which the released code has throughout."""
+        keys = self.keys
         return Optimisation(learning_rate=2e-3, batch=keys["batch"], ema=0.9999).at_width(keys["width"])
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys = merged(size, DEFAULTS)
+        keys = self.checked(size)
         chain = schedule.steps or keys["chain"]
         space = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
-        return Diffusion(
-            space=space, kernel=GaussianKernel(keys["embedding"], self.variance), schedule=schedule,
+        return self.engine()(
+            space=space, kernel=GaussianKernel(keys["embedding"], self.variance()), schedule=schedule,
             denoiser=_network(self.layout.length, keys), objective=end_to_end(space), times=self.times(chain),
             reverse=ancestral, chain=chain, time_input=partial(network_time, T=chain), embed=noisy_embedding,
         )  # fmt: skip
+
+    def engine(self) -> type[Diffusion]:
+        """The two loops."""
+        return Diffusion
+
+    def variance(self) -> Variance:
+        """Of reverse steps."""
+        return posterior_variance
 
     def times(self, chain: int) -> Times:
         """Uniform."""
         return UniformTimes(chain)
 
     def sampling_denoiser(self) -> Denoiser:
-        """Clamped at every step."""
+        """Clamped at every step, or at those below `clamp_below`."""
         assert isinstance(self.diffusion.space, EmbeddingSpace)
-        return Clamped(self.diffusion.denoiser, self.diffusion.space.snap)
+        denoiser, snap, below = self.diffusion.denoiser, self.diffusion.space.snap, self.keys["clamp_below"]
+        if below is None:
+            return Clamped(denoiser, snap)
+        return ClampedBelow(denoiser, snap, network_time(torch.tensor(below), self.diffusion.chain).item())
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
-        keys = merged(size, DEFAULTS)
+        keys = cls.checked(size)
         length = cls.make_layout(task).length
         width = width_for(parameters, lambda width: _trainable(length, keys | {"width": width}, task), multiple=4 * keys["heads"])
         return {"width": width}

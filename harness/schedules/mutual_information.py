@@ -4,9 +4,10 @@ D3PM (arXiv 2107.03006), section 3: 1 - I(x_t; x_0) / H(x_0) = t. The curve depe
 occurs, so both are needed to build it.
 
 What alpha-bar means: for kernels a x0 + (1 - a) pi, the probability that a token is untouched. A kernel that owns a chain of
-matrices (nearest neighbour, discretised Gaussian) has no such number; there alpha-bar is the share of information kept,
-I / H, its `information` is alpha H(x_0), and this schedule is 1 - t. Such a kernel finds the exponent of its rate matrix
-with `exponents` or `exponents_interpolated`.
+matrices says what its levels are. Where the chain comes from betas (discretised Gaussian) they are the products of 1 - beta;
+the curve is solved from the information that each matrix leaves. Nearest neighbour has no such number: there alpha-bar is
+the share of information kept, I / H, its `information` is alpha H(x_0), and this schedule is 1 - t. Such a kernel finds the
+exponent of its rate matrix with `exponents` or `exponents_interpolated`.
 """
 
 from collections.abc import Callable

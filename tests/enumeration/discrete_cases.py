@@ -1,9 +1,11 @@
-"""Every categorical kernel with every registered schedule, small enough to go through all states."""
+"""Every categorical kernel with every registered schedule, small enough to go through all states; and its own definition."""
 
-from functools import partial
-from itertools import pairwise
+from functools import cache, partial
+from itertools import pairwise, product
+from math import exp
 
 import torch
+from scipy.linalg import expm
 from torch import nn
 
 from baselines.engine import Diffusion
@@ -22,13 +24,17 @@ V, T = 4, 5
 UNIGRAM = torch.tensor([5, 3, 2, 1])
 EMBEDDINGS = torch.tensor([[1.0, 0.1], [0.9, 0.3], [0.2, 1.0], [-0.5, 0.9]])
 
+GAUSSIAN_BETAS = [0.05, 0.1, 0.2, 0.5, 0.9]
+REPLACED, MASKED = [0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.15, 0.2, 0.3, 0.99]
+NEIGHBOURS = 2
+
 KERNELS = {
     "absorbing": lambda: Absorbing(V),
     "uniform": lambda: Uniform(V),
-    "discretised-gaussian": lambda: DiscretisedGaussian(V, torch.tensor([0.05, 0.1, 0.2, 0.5, 0.9], dtype=torch.float64)),
-    "nearest-neighbour": lambda: NearestNeighbour(EMBEDDINGS, 2, steps=T, unigram=UNIGRAM),
+    "discretised-gaussian": lambda: DiscretisedGaussian(V, torch.tensor(GAUSSIAN_BETAS, dtype=torch.float64)),
+    "nearest-neighbour": lambda: NearestNeighbour(EMBEDDINGS, NEIGHBOURS, steps=T, unigram=UNIGRAM),
     "mask-and-uniform": lambda: MaskAndUniform(
-        V, torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]).double(), torch.tensor([0.1, 0.15, 0.2, 0.3, 0.99]).double()
+        V, torch.tensor(REPLACED, dtype=torch.float64), torch.tensor(MASKED, dtype=torch.float64)
     ),
     "two-point": lambda: Mixing(torch.tensor([0.0, 0.25, 0.75, 0.0], dtype=torch.float64)),
 }
@@ -66,27 +72,98 @@ def model_of(kernel, schedule, length, steps=T, reverse=ancestral):
     )  # fmt: skip
 
 
-def own_matrices(kernel, levels):
-    """One-step matrices (rows from) along levels, written down anew from the definition of each kernel."""
-    if isinstance(kernel, Mixing):
-        eye, pi = torch.eye(kernel.states, dtype=torch.float64), kernel.stationary
+# --- the kernels once more, from their definitions, without the product ------------------------------------------------
+PRIORS = {
+    "absorbing": [0.0, 0.0, 0.0, 0.0, 1.0],
+    "uniform": [1 / V] * V,
+    "discretised-gaussian": [1 / V] * V,
+    "nearest-neighbour": [1 / V] * V,
+    "mask-and-uniform": [0.0, 0.0, 0.0, 1.0],
+    "two-point": [0.0, 0.25, 0.75, 0.0],
+}
+
+
+def own_prior(name):
+    return torch.tensor(PRIORS[name], dtype=torch.float64)
+
+
+def own_matrices(name, levels):
+    """One-step matrices (rows from) along levels; a kernel with a chain composes its steps between the nearest levels."""
+    if name not in CHAINS:
+        prior = own_prior(name)
         ratios = [float(after / before) if before > 0 else 0.0 for before, after in pairwise(levels)]
-        return [ratio * eye + (1 - ratio) * pi[None] for ratio in ratios]
-    places = [int((kernel.levels - level).abs().argmin()) for level in levels]
-    return [own_move(kernel, first, last) for first, last in pairwise(places)]
+        return [ratio * torch.eye(len(prior), dtype=torch.float64) + (1 - ratio) * prior[None] for ratio in ratios]
+    own_levels, steps = CHAINS[name]()
+    places = [int((torch.tensor(own_levels, dtype=torch.float64) - level).abs().argmin()) for level in levels]
+    return [composed(steps[first:last]) for first, last in pairwise(places)]
 
 
-def own_move(kernel, first, last):
-    matrix = torch.eye(kernel.states, dtype=torch.float64)
-    for i in range(first + 1, last + 1):
-        matrix = matrix @ own_step(kernel, i)
-    return matrix
+def composed(matrices, states=V):
+    whole = torch.eye(states, dtype=torch.float64)
+    for matrix in matrices:
+        whole = whole @ matrix
+    return whole
 
 
-def own_step(kernel, i):
-    if isinstance(kernel, NearestNeighbour):
-        from scipy.linalg import expm
+@cache
+def own_gaussian():
+    """D3PM, appendix A.2.3: weights exp(-4 d^2 / ((K - 1)^2 beta)) over their sum for d = -(K - 1)..K - 1; the rest stays."""
+    steps = []
+    for beta in GAUSSIAN_BETAS:
+        weights = {d: exp(-4 * d * d / ((V - 1) ** 2 * beta)) for d in range(1 - V, V)}
+        matrix = torch.zeros(V, V, dtype=torch.float64)
+        for i, j in product(range(V), range(V)):
+            matrix[i, j] = weights[i - j] / sum(weights.values()) if i != j else 0.0
+        for i in range(V):
+            matrix[i, i] = 1 - matrix[i].sum()
+        steps.append(matrix)
+    return kept([1 - beta for beta in GAUSSIAN_BETAS]), steps
 
-        rate = (kernel.vectors * kernel.values) @ kernel.vectors.mT
-        return torch.from_numpy(expm(rate.numpy() * float(kernel.exponents[i] - kernel.exponents[i - 1])))
-    return kernel.step(i)
+
+@cache
+def own_mask_and_uniform():
+    """The mask, last, stays. A token is masked with one probability, and else replaced by any token with another."""
+    steps, mask = [], V - 1
+    for replaced, masked in zip(REPLACED, MASKED, strict=True):
+        matrix = torch.zeros(V, V, dtype=torch.float64)
+        for i, j in product(range(mask), range(mask)):
+            matrix[i, j] = (1 - masked) * (replaced / mask + (1 - replaced) * (i == j))
+        matrix[:mask, mask], matrix[mask, mask] = masked, 1.0
+        steps.append(matrix)
+    return kept([(1 - replaced) * (1 - masked) for replaced, masked in zip(REPLACED, MASKED, strict=True)]), steps
+
+
+@cache
+def own_neighbours():
+    """D3PM, appendix A.2.4: expm of a rate matrix; the exponents are the kernel's, the levels the information that is left."""
+    unit = [[float(x) / sum(float(y) ** 2 for y in row) ** 0.5 for x in row] for row in EMBEDDINGS]
+    rate = torch.zeros(V, V, dtype=torch.float64)
+    for i in range(V):
+        others = sorted((sum((a - b) ** 2 for a, b in zip(unit[i], unit[j], strict=True)), j) for j in range(V) if j != i)
+        for _, j in others[:NEIGHBOURS]:
+            rate[i, j] += 1 / (2 * NEIGHBOURS)
+            rate[j, i] += 1 / (2 * NEIGHBOURS)
+    rate -= torch.diag(rate.sum(0))
+    exponents = KERNELS["nearest-neighbour"]().exponents
+    steps = [torch.from_numpy(expm(rate.numpy() * float(after - before))) for before, after in pairwise(exponents)]
+    told = [information(composed(steps[:i])) for i in range(T + 1)]
+    return [value / told[0] for value in told], steps
+
+
+def kept(shares):
+    levels = [1.0]
+    for share in shares:
+        levels.append(levels[-1] * share)
+    return levels
+
+
+def information(matrix):
+    pair = (UNIGRAM / UNIGRAM.sum()).double()[:, None] * matrix
+    return float(torch.special.xlogy(pair, pair / (pair.sum(0) * pair.sum(1)[:, None])).sum())
+
+
+CHAINS = {
+    "discretised-gaussian": own_gaussian,
+    "mask-and-uniform": own_mask_and_uniform,
+    "nearest-neighbour": own_neighbours,
+}

@@ -1,4 +1,5 @@
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from baselines.autoregressive.gpt import GPT
 from baselines.autoregressive.seq2seq import Seq2Seq
 from baselines.judge import Judge
+from baselines.networks.encoder_decoder import EncoderDecoder
+from baselines.networks.incremental import Run
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView, TextModel
 from harness.tokenizer import BOS, EOS, SEP, Tokenizer
 
@@ -102,24 +105,34 @@ def test_answers_keep_the_contract_whatever_the_batch(cls, settings):
     assert list(reversed(model.generate(list(reversed(asked)), settings))) == answers
 
 
-@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
-def test_counted_calls_and_positions_equal_what_the_network_did(cls):
-    model = untrained(cls)
-    (request,) = requests(EXAMPLES[:1])
+@contextmanager
+def watched(monkeypatch):
+    """(calls, positions) of everything that goes through a model's network while its texts are written."""
     seen = []
-    start = model.start
+    prefill, step = Run._prefill, Run.step
+    monkeypatch.setattr(Run, "_prefill", lambda run, x: (seen.append((1, x.shape[0] * x.shape[1])), prefill(run, x))[1])
+    monkeypatch.setattr(Run, "step", lambda run, x: (seen.append((1, x.shape[0])), step(run, x))[1])
+    encode = EncoderDecoder.encode
+    monkeypatch.setattr(
+        EncoderDecoder, "encode", lambda net, ids, present: (seen.append((0, int(present.sum()))), encode(net, ids, present))[1]
+    )
+    yield seen
+    monkeypatch.undo()
 
-    def counting(*arguments, **keys):
-        writer = start(*arguments, **keys)
-        advance = writer.advance
-        writer.advance = lambda tokens: (seen.append(len(tokens)), advance(tokens))[1]
-        return writer
 
-    model.start = counting
-    (answer,) = model.generate([request], Sampling())
-    prefix = len(model.prompts([request])[0])
-    assert answer.network_calls == 1 + len(seen)
-    assert answer.positions_processed == prefix + sum(seen)
+@pytest.mark.parametrize("cls", [GPT, Seq2Seq])
+@pytest.mark.parametrize(("settings", "candidates"), [
+    (Sampling(), 1), (Sampling(), 4), (Sampling(method="beam", beams=3), 1), (Sampling(method="beam", beams=3), 3),
+])  # fmt: skip
+def test_counts_are_those_of_the_candidates_one_after_the_other(cls, settings, candidates, monkeypatch):
+    model = untrained(cls)
+    asked = requests(EXAMPLES[:1], n=candidates)
+    with watched(monkeypatch) as seen:
+        (answer,) = model.generate(asked, replace(settings, micro_batch=1))
+    assert answer.network_calls == sum(calls for calls, _ in seen)
+    assert answer.positions_processed == sum(positions for _, positions in seen)
+    together = model.generate([*asked, *requests(EXAMPLES[1:9], n=candidates)], replace(settings, micro_batch=64))[0]
+    assert together == answer
 
 
 def test_more_candidates_than_beams_are_refused():
@@ -153,7 +166,7 @@ def test_sizes_meet_a_parameter_target(cls, target):
 
 
 def test_size_keys_are_checked():
-    with pytest.raises(ValueError, match="unknown key depth"):
+    with pytest.raises(ValueError, match="unknown key 'depth'"):
         GPT(None, T2T, depth=3)
     with pytest.raises(ValueError, match="exclude each other"):
         GPT.size_for(50_000, T2T, width=64)

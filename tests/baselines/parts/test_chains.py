@@ -9,6 +9,7 @@ from baselines.parts.chains import (
     DiscretisedGaussian,
     NearestNeighbour,
     gaussian_transition,
+    joint_information,
     mask_and_uniform_transition,
     masking_rates,
     neighbour_rate,
@@ -34,6 +35,25 @@ def test_the_native_schedule_visits_the_gaussian_chain_step_by_step():
     schedule = build("linear-beta-fixed@1000")
     levels = schedule.alpha_bar(torch.arange(1001).double()[:, None] / 1000)
     assert kernel.index(levels)[:, 0].tolist() == list(range(1001))
+
+
+@pytest.mark.parametrize("name", ["linear-beta-rescaled@1000", "linear-beta"])
+def test_alpha_alone_decides_which_step_of_the_gaussian_chain_is_meant(name):
+    """An equal table by another name goes step by step too, and so, nearly, does its closed form: no schedule is special."""
+    kernel = DiscretisedGaussian.of_length(6, 1000)
+    visited = kernel.index(build(name).alpha_bar(torch.arange(1001).double()[:, None] / 1000))[:, 0]
+    assert (visited - torch.arange(1001)).abs().max() <= (0 if "@" in name else 3)
+
+
+def test_gaussian_levels_are_signal_and_mutual_information_is_solved_through_them():
+    """The share kept at alpha = 0.5 is small; the schedule that asks for shares gets them, as closely as there are steps."""
+    kernel, law = DiscretisedGaussian.of_length(27, 1000), torch.full((27,), 1 / 27, dtype=torch.float64)
+    time = torch.linspace(0, 1, 21, dtype=torch.float64)[:, None]
+    alpha = build("mutual-information", kernel=kernel, unigram=law).alpha_bar(time)
+    steps = kernel.index(torch.cat([alpha, torch.full((1, 1), 0.5, dtype=torch.float64)]))[:, 0]
+    shares = torch.stack([joint_information(kernel.products[step], law) for step in steps]) / -law[0].log()
+    torch.testing.assert_close(shares[:-1], 1 - time[:, 0], rtol=0, atol=0.01)
+    assert shares[-1].item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_move_composes_the_steps_in_between():

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from baselines.parts.conditioning import Canvas
+from baselines.parts.randomness import Noise
 from baselines.systems.d3pm import D3PM, VARIANTS, Complete
+from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
 from harness.schedules.names import build
@@ -52,6 +55,16 @@ def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path
     assert again.likelihood(EXAMPLES[:4]) == scores
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_counts_are_those_of_the_candidates_one_after_the_other(candidates):
+    model, seen = model_of("linear-alpha-bar"), []
+    model._network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].numel()))
+    asked = [Request(id=str(i), seed=i, max_tokens=LENGTH, n=candidates) for i in range(4)]
+    (alone,) = model.generate(asked[:1], Sampling(steps=5, micro_batch=1))
+    assert (alone.network_calls, alone.positions_processed) == (len(seen), sum(seen))
+    assert model.generate(asked, Sampling(steps=5, micro_batch=64))[0] == alone
+
+
 @pytest.mark.parametrize("kernel", VARIANTS)
 def test_native_schedules_build_and_end_in_noise(kernel):
     keys = {"kernel": kernel, "width": 16, "layers": 1, "heads": 2}
@@ -75,11 +88,33 @@ def test_learning_lowers_the_bound_towards_the_entropy():
 
 
 @pytest.mark.parametrize("swapped", ["cosine-squared", "sqrt", "geometric"])
-def test_a_swapped_schedule_changes_corruption_and_the_visited_levels(swapped):
-    index = torch.tensor([20])
-    ids = torch.zeros(1, LENGTH, dtype=torch.int64)
-    levels = [model_of(name).diffusion.level(index, ids).item() for name in ("linear-alpha-bar", swapped)]
-    assert abs(levels[0] - levels[1]) > 0.01
+@pytest.mark.parametrize("kernel", VARIANTS)
+def test_a_swapped_schedule_changes_the_corrupted_batch(kernel, swapped):
+    """x_t is made anew from equal draws and the swapped levels."""
+    native, changed = (model_of(name, kernel=kernel).diffusion for name in ("linear-alpha-bar", swapped))
+    ids, index = torch.arange(64 * LENGTH).view(64, LENGTH) % native.space.vocabulary, torch.full((64,), 20)
+    draws = Draws(seed=3, batch=64, rows=slice(64), device=torch.device("cpu"))
+    canvas = Canvas(ids=ids, given=torch.zeros_like(ids, dtype=torch.bool))
+    x_t = [diffusion.step(canvas, index, draws).x_t for diffusion in (native, changed)]
+    level = build(swapped).alpha_bar((index[:, None] + 1) / 50)
+    assert torch.equal(x_t[1], changed.kernel.corrupt(ids, level, changed.kernel.noise(draws, "corrupt", LENGTH)))
+    assert not torch.equal(*x_t)
+
+
+@pytest.mark.parametrize("swapped", ["cosine-squared", "sqrt", "geometric"])
+def test_a_swapped_schedule_changes_the_levels_that_reverse_steps_hear(swapped):
+    """Pure noise and data at the ends, the schedule's own levels in between."""
+    diffusion, heard = model_of(swapped).diffusion, []
+
+    def reverse(kernel, x_t, estimate, alpha_t, alpha_s, *, noise, final):
+        heard.append((alpha_t.unique().item(), alpha_s.unique().item()))
+        return diffusion.reverse(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)
+
+    empty = torch.zeros(2, LENGTH, dtype=torch.int64)
+    prompt = Canvas(ids=empty, given=empty.bool())
+    diffusion.sample(prompt, Noise(torch.arange(2)), torch.tensor([9, 29, 49]), reverse=reverse)
+    high, low = build(swapped).alpha_bar(torch.tensor([[0.2], [0.6]], dtype=torch.float64))[:, 0].tolist()
+    assert heard == [(0.0, low), (low, high), (high, 1.0)]
 
 
 def test_samples_do_not_depend_on_the_batch():
@@ -102,7 +137,7 @@ def test_designs_name_their_variant():
         ({"kernel": "absorb"}, "none of absorbing, uniform"),
         ({"kernel": "uniform", "unmasking": "exact-count"}, "has no mask"),
         ({"unmasking": "all"}, "none of independent"),
-        ({"depth": 3}, "unknown key depth"),
+        ({"depth": 3}, "unknown key 'depth'"),
     ],
 )
 def test_wrong_keys_are_refused(size, message):

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from baselines.engine import Canvas
+from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral, ddim
 from baselines.systems.diffuseq import DiffuSeq
 from baselines.systems.diffusion_lm import DiffusionLM
+from baselines.training import Draws
 from harness.contracts import Budget, Sampling
 from harness.errors import ModelError
 from harness.schedules.names import build
@@ -71,15 +73,61 @@ def test_round_trip(system, run, requests_for, tmp_path):
     assert again.schedule.specification == model.schedule.specification
 
 
-def test_a_swapped_schedule_changes_corruption_and_visited_levels(system):
+@pytest.mark.parametrize("name", ["cosine-squared", "linear-beta-rescaled@50"])
+def test_a_swapped_schedule_changes_the_corrupted_batch(system, name):
+    """x_t is made anew from equal draws and the swapped levels."""
     model, data = system
-    swapped = type(model)(build("cosine-squared"), model.task, **SIZE)
-    canvas = Canvas(**model._data(data[:4]))
-    index = torch.tensor([3, 20, 40, 49])
-    before, after = model.diffusion.alpha(index, canvas), swapped.diffusion.alpha(index, canvas)
-    written = ~canvas.given
-    assert (before[written] != after[written]).all()
-    assert (before[canvas.given] == 1).all()
+    canvas, index = Canvas(**model._data(data[:4])), torch.tensor([3, 20, 40, 49])
+    native, changed = (corrupted(part, canvas, index) for part in (model, swapped(model, name)))
+    draws, given = draws_for(4), canvas.given[..., None]
+    x0 = changed.clean + (1 - level(name, torch.tensor([1]))).sqrt()[..., None] * draws.normal("embed", *changed.clean.shape[1:])
+    kept = level(name, index + 1)[..., None]
+    noisy = kept.sqrt() * x0 + (1 - kept).sqrt() * draws.normal("corrupt", *x0.shape[1:])
+    torch.testing.assert_close(changed.x_t, torch.where(given, x0, noisy).float())
+    assert (native.x_t != changed.x_t)[~canvas.given].all()
+
+
+@pytest.mark.parametrize("name", ["cosine-squared", "linear-beta-rescaled@50"])
+def test_a_swapped_schedule_changes_the_levels_that_reverse_steps_hear(system, name):
+    model, data = system
+    canvas, visited = Canvas(**model._data(data[:4])), torch.tensor([0, 7, 23, 49])
+    native, changed = (levels_heard(part.diffusion, canvas, visited) for part in (model, swapped(model, name)))
+    after = torch.tensor([24, 8, 1, 0])
+    for heard, completed in zip(changed, (visited.flip(0) + 1, after), strict=True):
+        torch.testing.assert_close(heard[~canvas.given].unique(dim=0), level(name, completed).mT)
+        assert (heard[canvas.given] == 1).all()
+    assert (native[0] != changed[0])[~canvas.given].all()
+
+
+def swapped(model, name):
+    """The same system on another schedule, with the same embeddings."""
+    other = type(model)(build(name), model.task, **SIZE)
+    other.diffusion.space.load_state_dict(model.diffusion.space.state_dict())
+    return other
+
+
+def level(name, completed):
+    return build(name).alpha_bar(completed[:, None] / 50)
+
+
+def draws_for(batch):
+    return Draws(seed=3, batch=batch, rows=slice(batch), device=torch.device("cpu"))
+
+
+def corrupted(model, canvas, index):
+    return model.diffusion.step(canvas, index, draws_for(len(index)))
+
+
+def levels_heard(diffusion, canvas, visited):
+    """alpha_t and alpha_s of every reverse step while it samples, "B L K" each."""
+    heard = []
+
+    def reverse(kernel, x_t, estimate, alpha_t, alpha_s, *, noise, final):
+        heard.append((alpha_t, alpha_s))
+        return diffusion.reverse(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)
+
+    diffusion.sample(canvas, Noise(torch.arange(len(canvas.ids))), visited, reverse=reverse)
+    return [torch.stack(levels, -1) for levels in zip(*heard, strict=True)]
 
 
 def test_diffuseq_adds_noise_only_where_no_step_is_skipped(ucg_view, t2t_view):
