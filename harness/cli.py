@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.errors import GridError, HarnessError, PublishError, StoreError
+from harness.errors import GridError, HarnessError, PublishError
 
 if TYPE_CHECKING:
     from harness.runner.pool import Pool
@@ -88,8 +88,10 @@ def plan(grid: GridArgument, store: StoreOption = "./runs", as_json: JsonOption 
     from harness.grid import load
     from harness.report.plans import as_record, as_text
     from harness.runner.plan import make_plan
+    from harness.tracking.records import Store
 
-    made = make_plan(load(grid), _existing(store))
+    _check_installation()
+    made = make_plan(load(grid), Store.existing(store))
     _say(_json(as_record(made)) if as_json else as_text(made))
 
 
@@ -160,7 +162,7 @@ def table(
     from harness.report.export import as_csv, as_markdown
     from harness.report.export import as_json as json_of
 
-    rows = select(rows_of(_required(store), _grid(grid)), task=task, family=family, model=model, where=where or ())
+    rows = select(rows_of(store, _grid(grid)), task=task, family=family, model=model, where=where or ())
     rows = order(rows, sort) if sort else rows
     form = Format.json if as_json else form
     _say(
@@ -186,12 +188,13 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
 ) -> None:
     """Serve MLflow's own user interface on this machine alone, and print the addresses of the leaderboards."""
+    from harness.leaderboard import opened
     from harness.tracking.mlflow_server import free_port, serving
     from harness.tracking.publication import folder_of
 
-    opened = _required(store)
-    folder = folder_of(opened)
-    views = _published(opened, _name(grid), None)
+    served = opened(store)
+    folder = folder_of(served)
+    views = _published(served, _name(grid), None)
     with serving(folder, port=port or free_port()) as address:
         for title, path in views.items():
             _say(f"{title}: {address}{path}")
@@ -202,7 +205,9 @@ def ui(
 @app.command()
 def publish(grid: OptionalGrid = None, to: UriOption = None, store: StoreOption = "./runs") -> None:
     """Rebuild MLflow from the records, into any tracking address. Doing it again changes nothing."""
-    for title, path in _published(_required(store), _name(grid), to).items():
+    from harness.leaderboard import opened
+
+    for title, path in _published(opened(store), _name(grid), to).items():
         _say(f"{title}: {(to or '').rstrip('/') if (to or '').startswith('http') else ''}{path}")
 
 
@@ -281,23 +286,6 @@ def _check_installation() -> None:
     from harness.runner.shadowing import check_not_shadowed
 
     check_not_shadowed()
-
-
-def _is_remote(store: str) -> bool:
-    return "://" in store
-
-
-def _existing(address: str) -> "Store | None":
-    from harness.tracking.records import Store
-
-    return Store(address) if _is_remote(address) or Path(address).is_dir() else None
-
-
-def _required(address: str) -> "Store":
-    store = _existing(address)
-    if store is None:
-        raise StoreError(f"no store at {address}: `harness run GRID --store {address}` makes one; --store names another.")
-    return store
 
 
 def _grid(grid: str | None) -> "str | Path | None":

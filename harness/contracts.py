@@ -88,9 +88,10 @@ class Generation:
         texts: the candidates, `Request.n` of them.
         ids: their token ids up to and including EOS; `None` where the model has no tokens.
         finish_reasons: "eos" or "length" for each candidate.
-        network_calls: forward evaluations of the network that this request took part in.
+        network_calls: forward evaluations of the network for this request: as many as if each candidate went through it
+            alone, all candidates added up. The beams of a search go together.
         steps_used: sampler steps; `None` where there are none.
-        positions_processed: positions that went through the network for this request, all calls added up.
+        positions_processed: positions that went through the network in these calls, prefixes and all beams included.
     """
 
     id: str
@@ -148,7 +149,8 @@ class Sampling:
         top_p: nucleus; 1 keeps everything.
         beams: width of beam search.
         fixed_length: EOS is ignored and exactly `max_tokens` tokens are written (latency passes).
-        micro_batch: requests that go through the network together; changes no result and is in no key.
+        micro_batch: jobs that go through the network together, each candidate and each beam being one; changes no result
+            and is in no key.
     """
 
     steps: int | None = None

@@ -86,6 +86,8 @@ class Metric(Protocol):
         families: where it applies.
         needs: stages it depends on beside the generations: any of "judge", "likelihood".
         values: name of every value -> True where higher is better, False where lower is, `None` where neither.
+
+    A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure.
     """
 
     name: ClassVar[str]

@@ -6,6 +6,7 @@ Three groups: `harness.models`, `harness.tasks`, `harness.metrics`. The harness 
 import hashlib
 import importlib
 import importlib.util
+import io
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ class Target:
         name: as written in a grid.
         origin: "package version" for entry points, "file.py sha256" for single files: part of every key.
         reference: `module:attribute` or `/path/file.py:Name`, by which a worker finds it again.
+        text: content of the file as it was when the name was resolved; `None` for entry points.
     """
 
     name: str
     origin: str
     reference: str
+    text: str | None = None
 
     def load(self) -> Any:
         """Import and return the object.
@@ -42,13 +45,16 @@ class Target:
         """
         module_name, _, attribute = self.reference.rpartition(":")
         try:
-            module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
+            module = self._file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
         except Exception as error:
             raise GridError(f"{self.name}: importing {module_name} failed: {type(error).__name__}: {error}") from error
         try:
             return getattr(module, attribute)
         except AttributeError:
             raise UnknownName(f"attribute of {module_name}", attribute, public_names(module)) from None
+
+    def _file(self, path: Path) -> ModuleType:
+        return _module_of(path, self.text if self.text is not None else path.read_text(encoding="utf-8"))
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -67,9 +73,8 @@ def known(group: Group) -> list[str]:
     return sorted(_entries(group))
 
 
-@cache
 def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
-    """What a name stands for, without importing it.
+    """What a name stands for, without importing it; a file is read anew each time.
 
     Args:
         group: "models", "tasks" or "metrics".
@@ -78,7 +83,7 @@ def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
 
     Raises:
         UnknownName: nothing is registered under the name.
-        GridError: the file does not exist.
+        GridError: the file does not exist, or is no text.
     """
     if ".py:" in name:
         return _resolve_file(name, folder or Path.cwd())
@@ -95,20 +100,24 @@ def _resolve_file(name: str, folder: Path) -> Target:
     path = (folder / path_text).resolve()
     if not path.is_file():
         raise GridError(f"{name!r}: no file {path}. A model in a single file is named `file.py:Name`, relative to the grid file.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Target(name, f"{path.name} {digest}", f"{path}:{attribute}")
+    content = path.read_bytes()
+    try:
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
+    except UnicodeDecodeError as error:
+        raise GridError(f"{name!r}: {path} is not UTF-8 text: {error}") from error
+    return Target(name, f"{path.name} {hashlib.sha256(content).hexdigest()[:16]}", f"{path}:{attribute}", text)
 
 
-def _module_of_file(path: Path) -> ModuleType:
-    name = f"harness_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+def _module_of(path: Path, text: str) -> ModuleType:
+    """The module of a file with this content; an edited file is another module."""
+    name = f"harness_file_{hashlib.sha256(f'{path} {text}'.encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
-        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            exec(compile(text.encode(), path, "exec"), vars(module))
         except BaseException:
             del sys.modules[name]
             raise

@@ -104,11 +104,20 @@ def fetch_all(task: str, *, host: str = HOST) -> tuple[Path, ...]:
     return tuple(path_of(source, host=host) for source in sources_of(task))
 
 
+def data_folder() -> Path | None:
+    """HARNESS_DATA, or `None`; made absolute in the environment when first used, as processes started later may run elsewhere."""
+    folder = os.environ.get("HARNESS_DATA")
+    if not folder:
+        return None
+    os.environ["HARNESS_DATA"] = str(Path(folder).expanduser().absolute())
+    return Path(os.environ["HARNESS_DATA"])
+
+
 def location_of(source: Source) -> Path:
     """Where a file belongs on this machine, whether it is there or not."""
-    folder = os.environ.get("HARNESS_DATA")
+    folder = data_folder()
     if folder:
-        return Path(folder).expanduser() / source.place
+        return folder / source.place
     import pooch
 
     return Path(pooch.os_cache("text-diffusion-harness")) / source.place

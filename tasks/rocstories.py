@@ -11,7 +11,7 @@ from tasks.corpus import Corpus, Splits
 from tasks.fetch import Source, lines_of
 
 _QUOTE = re.compile(r"``|''|' '")
-_SPLIT_WORD = re.compile(r" (?:(?<=\w )(?=(?:n't|'[a-z]+)\b)|(?<=\bcan )(?=not\b)|(?<=\b[gw][oa]n )(?=na\b))")
+_SPLIT_WORD = re.compile(r" (?:(?<=\w )(?=(?:n't|'(?:d|ll|m|re|s|ve))\b)|(?<=\bcan )(?=not\b)|(?<=\b[gw][oa]n )(?=na\b))")
 _SEPARATOR = re.compile(r"[\W_]+")
 _TOKEN = re.compile(r"\w+(?:['-]\w+)*|[^\w\s]")
 
@@ -30,6 +30,7 @@ class ROCStories(Corpus):
     """
 
     name: ClassVar[str] = "rocstories"
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
 
     def read(self, family: Family) -> Splits:

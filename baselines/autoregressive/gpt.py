@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.adapter import conditions
 from baselines.autoregressive.decoding import Writer
 from baselines.autoregressive.model import Autoregressive, left_padded, right_padded, scored_nats
+from baselines.encoding import conditions
 from baselines.networks.incremental import Incremental
 from baselines.networks.language_model import LanguageModel
 from baselines.training import Data

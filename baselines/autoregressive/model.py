@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from baselines.adapter import SavedModel, finished, merged, targets
+from baselines.adapter import SavedModel, finished, merged
 from baselines.autoregressive.beam import beam_search
 from baselines.autoregressive.decoding import Choose, Draw, Writer, greedy, write
+from baselines.encoding import sizes_in_bytes, targets
 from baselines.networks.initialise import initialise
 from baselines.networks.sizes import width_for
 from baselines.parts.randomness import Noise
@@ -82,11 +83,25 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     def prompts(self, requests: Sequence[Request]) -> list[list[int]]:
         """Ids that are read before the first token is written."""
 
+    def positions_before(self, prompt: list[int]) -> int:
+        """Positions that go through the network before the first token is written: the prompt."""
+        return len(prompt)
+
     @abstractmethod
     def start(self, packed: Any, prompts: list[list[int]], *, capacity: int, forbidden: tuple[int, ...]) -> Writer:
         """Read prompts; `capacity` tokens may follow them."""
 
     # --- size --------------------------------------------------------------------------------------------------------
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """The one design, whatever these keys say; they are checked.
+
+        Raises:
+            ValueError: a key that the model does not know, or a value that it cannot take.
+        """
+        merged(size, cls.defaults)
+        return cls.design
+
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Keys of a model with about so many parameters: the width is free, all else as given.
@@ -129,12 +144,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     def likelihood(self, examples: Sequence[Example]) -> Likelihood:
         """Exact likelihood of targets, EOS included, cut to the task's canvas; bytes are those of the text that was scored."""
         texts = targets(self.task, examples)
-        whole = [text[-1] == EOS for text in texts]
-        scored = [
-            example.target if uncut else self.task.tokenizer.decode(text)
-            for example, text, uncut in zip(examples, texts, whole, strict=True)
-        ]
-        return self._likelihood(texts, examples, [len(text.encode()) for text in scored])
+        return self._likelihood(texts, examples, sizes_in_bytes(self.task, examples, texts))
 
     def _likelihood(self, texts: Sequence[list[int]], items: Sequence[Example], sizes: Sequence[int]) -> Likelihood:
         self.eval()
@@ -150,6 +160,8 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     # --- generation --------------------------------------------------------------------------------------------------
     def generate(self, requests: Sequence[Request], settings: Sampling) -> list[Generation]:
         """Answer every request; each candidate of a request has a noise stream of its own.
+
+        A beam search is one evaluation per token whatever its width, and the prompt is read once for all beams.
 
         Raises:
             ValueError: settings out of range, or more candidates than beams.
@@ -173,9 +185,9 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         return [self._sampled(*answer) for answer in zip(requests, prompts, answers, strict=True)]
 
     def _sampled(self, request: Request, prompt: list[int], texts: list[list[int]]) -> Generation:
-        """Candidates were written side by side, each after a prompt of its own; a text of k tokens took k calls."""
-        positions = sum(len(prompt) + len(text) - 1 for text in texts)
-        return self._generation(request, texts, calls=max(map(len, texts), default=0), positions=positions)
+        """Each candidate counts by itself: a text of k tokens takes k calls, the first of which reads the prompt."""
+        positions = sum(self.positions_before(prompt) + len(text) - 1 for text in texts)
+        return self._generation(request, texts, calls=sum(map(len, texts)), positions=positions)
 
     def _search(self, requests: Sequence[Request], settings: Sampling) -> list[Generation]:
         most = max((request.n for request in requests), default=0)
@@ -189,7 +201,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
             writer = self._start([prompts[place] for place in part], settings, limits)
             for place, search in zip(part, beam_search(writer, beams=settings.beams, limits=limits), strict=True):
                 texts = search.best()[: requests[place].n]
-                positions = len(prompts[place]) + settings.beams * (search.steps - 1)
+                positions = self.positions_before(prompts[place]) + settings.beams * (search.steps - 1)
                 found[place] = self._generation(requests[place], texts, calls=search.steps, positions=positions)
         return [found[place] for place in range(len(requests))]
 

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.adapter import conditions
 from baselines.autoregressive.decoding import Writer
 from baselines.autoregressive.model import Autoregressive, right_padded, scored_nats
+from baselines.encoding import conditions
 from baselines.networks.encoder_decoder import EncoderDecoder, IncrementalDecoder
 from baselines.training import Data
 from harness.contracts import Example, Request
@@ -54,6 +54,10 @@ class Seq2Seq(Autoregressive):
         tokens = batch["tokens"][:, : int(ends.max())].long()
         hidden = self.network.hidden(source, source != PAD, tokens[:, :-1])
         return scored_nats(hidden, self.network.head, tokens[:, 1:], ends - 1)
+
+    def positions_before(self, prompt: list[int]) -> int:
+        """The source in the encoder, BOS in the decoder."""
+        return len(prompt) + 1
 
     def pack(self) -> tuple[IncrementalDecoder, Tensor, Tensor]:
         """Decoder, embedding, and the embedding as output head."""

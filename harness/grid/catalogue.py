@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -65,14 +66,14 @@ class Catalogue:
         Raises:
             GridError: the class refuses the options.
         """
-        return cast(Design, self._once(("design", entry.title, entry.name), lambda: self._design(entry)))
+        return cast(Design, self._once(("design", entry.content), lambda: self._design(entry)))
 
     def _design(self, entry: ModelEntry) -> Design:
         model = self.model(entry.name)
         try:
             design = design_of(model, entry.options)
         except (TypeError, ValueError) as error:
-            raise GridError(f"model {entry.title!r} refuses its options {entry.options}: {error}") from error
+            raise GridError(f"{entry.place}model {entry.title!r} refuses its options {entry.options}: {error}") from error
         if not isinstance(design, Design):
             raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
         return design
@@ -99,18 +100,30 @@ class Catalogue:
         Raises:
             GridError: the class refuses the options.
         """
-        return cast(Task, self._once(("task", entry.name, entry.title), lambda: self._task(entry)))
+        return cast(Task, self._once(("task", entry.content), lambda: self._task(entry)))
 
     def _task(self, entry: TaskEntry) -> Any:
+        made = self._loaded("tasks", entry.name)
         try:
-            return self._loaded("tasks", entry.name)(**entry.options)
+            return made(**entry.options)
         except (TypeError, ValueError) as error:
-            raise GridError(f"task {entry.title!r} refuses its options {entry.options}: {error}") from error
+            raise GridError(f"{entry.place}task {entry.title!r} refuses its options {entry.options}: {error}") from error
 
     def fingerprint(self, entry: TaskEntry, family: Any) -> str:
         """Digest of the task's data in a family."""
-        return cast(str, self._once(("print", entry.name, entry.title, family), lambda: self.task(entry).fingerprint(family)))
+        return cast(str, self._once(("print", entry.content, family), lambda: self.task(entry).fingerprint(family)))
 
     def metric(self, name: str) -> Metric:
         """The metric object."""
         return cast(Metric, self._once(("metric", name), lambda: self._loaded("metrics", name)()))
+
+    def libraries(self, name: str) -> dict[str, str | None]:
+        """Versions of the packages that a metric says its numbers depend on; `None` for one that is not installed."""
+        return {package: _version(package) for package in getattr(self.metric(name), "libraries", ())}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -35,8 +35,14 @@ class Cell:
     reason: str | None = None
 
     @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells the cell from the others of its grid."""
+        schedule = written(self.schedule) if self.schedule else None
+        return self.model.title, self.task.title, self.family, schedule, self.steps, self.decode.title, self.seed
+
+    @property
     def name(self) -> str:
-        """One line that tells the cell from the others of its grid."""
+        """One line that says which cell it is."""
         schedule = f" {written(self.schedule)}" if self.schedule else ""
         steps = f" {self.steps} steps" if self.steps else ""
         return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decode.title} seed {self.seed}"
@@ -55,7 +61,7 @@ def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:
         GridError: a plug-in that cannot be loaded, options that it refuses, an unknown schedule.
     """
     catalogue = catalogue or Catalogue(grid.folder)
-    cells = {cell.name: cell for task in grid.tasks for cell in _of_task(grid, task, catalogue)}
+    cells = {cell.identity: cell for task in grid.tasks for cell in _of_task(grid, task, catalogue)}
     return list(cells.values())
 
 
@@ -115,12 +121,16 @@ def _schedule_refusal(model: Any, design: Design, schedule: "SchedulePlan | None
 
 
 def _decode_refusal(cell: Cell) -> str | None:
-    if cell.decode.method == "sample":
-        return None
+    decode = cell.decode
     if cell.design.kind != "autoregressive":
-        return f"{cell.decode.method} search needs an autoregressive model; {cell.model.title} can only sample"
-    if cell.family == "ucg":
-        return f"{cell.decode.method} search without a condition writes the same text every time"
+        if decode.method != "sample":
+            return f"{decode.method} search needs an autoregressive model; {cell.model.title} can only sample"
+        if (decode.temperature, decode.top_p) != (1.0, 1.0):
+            return f"temperature and top_p need an autoregressive model; {cell.model.title} samples from its own law only"
+    if cell.design.predicts == "nothing" and decode.candidates > 1:
+        return f"{cell.model.title} writes the same text every time: more candidates say nothing new"
+    if decode.method != "sample" and cell.family == "ucg":
+        return f"{decode.method} search without a condition writes the same text every time"
     return None
 
 

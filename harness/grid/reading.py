@@ -1,7 +1,7 @@
 """From a YAML file to a `Grid`; every complaint names the file, the line and near matches."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,7 +52,34 @@ def load(name: str | Path) -> Grid:
         raise GridError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise GridError(f"{path}: a grid file is a mapping with keys such as models, tasks and budget; this one is not.")
+    _check_keys(node, path)
     return _validated(data, path, Places(path, node))
+
+
+def _check_keys(node: yaml.Node | None, path: Path) -> None:
+    """Make sure that no mapping names a key twice: YAML would take the last one without a word."""
+    for mapping in _mappings(node, set()):
+        seen: set[str] = set()
+        for key, _ in mapping.value:
+            if str(key.value) in seen:
+                raise GridError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} stands here twice; keep one.")
+            seen.add(str(key.value))
+
+
+def _mappings(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.MappingNode]:
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield node
+    for child in _children(node):
+        yield from _mappings(child, seen)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [value for _, value in node.value]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 class Places:
@@ -88,9 +115,20 @@ def _validated(data: dict[str, Any], path: Path, places: Places) -> Grid:
         grid = Grid.model_validate(given)
     except ValidationError as error:
         raise GridError("\n".join(_complaint(item, places) for item in _distinct(error))) from None
+    _place(grid, places)
     _check_budgets(grid, places)
+    _check_titles(grid, places)
     _check_names(grid, places)
     return grid
+
+
+def _place(grid: Grid, places: Places) -> None:
+    """Let entries know where they stand, for those who find fault with them later."""
+    for key, entries in (("models", grid.models), ("tasks", grid.tasks)):
+        for index, entry in enumerate(entries):
+            entry.put(f"{places([key, index])}: ")
+    if "judge" in grid.model_fields_set:
+        grid.judge.put(f"{places(['judge'])}: ")
 
 
 def _distinct(error: ValidationError) -> list[Any]:
@@ -155,6 +193,19 @@ def _check_budgets(grid: Grid, places: Places) -> None:
         raise GridError(f"{places(['models'])}: two models are called {twice!r}; tell them apart with `label`.")
     if grid.baseline is not None and grid.baseline not in labels:
         raise UnknownName("model label", grid.baseline, labels, places(["baseline"]))
+
+
+def _check_titles(grid: Grid, places: Places) -> None:
+    """Make sure that different tasks and decodings have different names; the same one twice is one."""
+    tasks = [(entry.title, entry.content) for entry in grid.tasks]
+    decodings = [(entry.title, entry.model_dump_json(exclude={"name"})) for entry in grid.decode]
+    for key, noun, entries, own in (("tasks", "tasks", tasks, "label"), ("decode", "decodings", decodings, "name")):
+        contents: dict[str, str] = {}
+        for index, (title, content) in enumerate(entries):
+            if contents.setdefault(title, content) != content:
+                raise GridError(
+                    f"{places([key, index])}: two different {noun} are called {title!r}; tell them apart with `{own}`."
+                )
 
 
 def _check_names(grid: Grid, places: Places) -> None:

@@ -1,10 +1,13 @@
 """What a grid file may say: every key, its type and its default, in one place."""
 
+import json
+import math
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, Strict, model_validator
 
 from harness.contracts import Sampling
 from harness.design import Family
@@ -17,18 +20,53 @@ Many = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]
 class Section(BaseModel):
     """A strict, immutable part of a grid file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _option(value: object) -> object:
+    try:
+        return _plain(value)
+    except RecursionError as error:
+        raise ValueError("a list or map that holds itself is no plain value") from error
+
+
+def _plain(value: object) -> object:
+    """A value that means the same in every process and in every key: what JSON can say."""
+    if isinstance(value, str):
+        value.encode()
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{value!r} is none of text, finite number, true, false, null, list, map with text as keys")
 
 
 class OpenSection(BaseModel):
-    """A part whose further keys belong to a plug-in; they are its `options`."""
+    """A part whose further keys belong to a plug-in; they are its `options`.
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    Attributes:
+        place: "file:line: " where it stands; empty for parts that were not read from a file.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_option)]] = Field(init=False)
+    _place: str = PrivateAttr(default="")
 
     @property
     def options(self) -> dict[str, Any]:
         """Keys that are not the harness's own."""
         return dict(self.model_extra or {})
+
+    @property
+    def place(self) -> str:
+        """See the class."""
+        return self._place
+
+    def put(self, place: str) -> None:
+        """Say where it stands."""
+        self._place = place
 
 
 def _named(value: object) -> object:
@@ -41,23 +79,35 @@ def bracketed(name: str, options: dict[str, Any]) -> str:
     return f"{name}[{inside}]" if inside else name
 
 
-class ModelEntry(OpenSection):
-    """A model: its registered name or `file.py:Name`, an optional label, and keys that its class takes."""
+class PluginEntry(OpenSection):
+    """A plug-in: its registered name or `file.py:Name`, an optional label, and keys that its class takes."""
 
     name: str
     label: str = ""
 
     @cached_property
+    def described(self) -> str:
+        """What it is, whatever it is called."""
+        return bracketed(self.name.rpartition(":")[2], self.options)
+
+    @cached_property
     def title(self) -> str:
         """How rows name it."""
-        return self.label or bracketed(self.name.rpartition(":")[2], self.options)
+        return self.label or self.described
+
+    @cached_property
+    def content(self) -> str:
+        """Name and keys in one text: equal texts, equal plug-ins."""
+        return json.dumps([self.name, self.options], sort_keys=True)
 
 
-class TaskEntry(OpenSection):
-    """A task, restricted to some families or open to all that it has, an optional label, and parameters that its class takes."""
+class ModelEntry(PluginEntry):
+    """A model."""
 
-    name: str
-    label: str = ""
+
+class TaskEntry(PluginEntry):
+    """A task, restricted to some families or open to all that it has."""
+
     families: Annotated[tuple[Family, ...], Strict(False)] = ()
 
     @model_validator(mode="before")
@@ -68,11 +118,6 @@ class TaskEntry(OpenSection):
             file = family.isidentifier() and name.endswith(".py")
             return {"name": name, "families": [family]} if name and not file else {"name": value}
         return value
-
-    @cached_property
-    def title(self) -> str:
-        """How rows name it."""
-        return self.label or bracketed(self.name.rpartition(":")[2], self.options)
 
 
 class ScheduleEntry(OpenSection):
@@ -110,6 +155,8 @@ class DecodeEntry(Section):
             raise ValueError("method 'beam' needs beams: 2 or more")
         if self.method != "beam" and self.beams > 1:
             raise ValueError(f"beams has no effect with method {self.method!r}")
+        if self.method != "sample" and (self.temperature, self.top_p) != (1.0, 1.0):
+            raise ValueError(f"temperature and top_p have no effect with method {self.method!r}: they need 'sample'")
         if self.method != "sample" and self.candidates > 1:
             raise ValueError(f"method {self.method!r} gives the same text every time: candidates above 1 need 'sample'")
         if (self.select == "first") != (self.candidates == 1):
@@ -135,6 +182,13 @@ class JudgeEntry(OpenSection):
     name: str = "judge"
     tokens: Annotated[int, Field(ge=0)] | None = None
     parameters: Annotated[int, Field(gt=0)] | None = None
+
+    @cached_property
+    def model(self) -> ModelEntry:
+        """The model, with its keys."""
+        entry = ModelEntry.model_validate({"name": self.name, **self.options})
+        entry.put(self.place)
+        return entry
 
 
 class LatencyEntry(Section):
@@ -168,6 +222,12 @@ class Limits(Section):
 _RESOURCES, _LIMITS = Resources(), Limits()
 
 
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("a grid's name is a file's name: letters, digits, '.', '_' and '-', at most 100, no sign first")
+    return value
+
+
 def _budgets(value: object) -> object:
     return {"default": value} if isinstance(value, dict) and ("tokens" in value or "parameters" in value) else value
 
@@ -187,7 +247,7 @@ class Grid(Section):
         folder: where relative files are looked for: the folder of the grid file.
     """
 
-    grid: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    grid: Annotated[str, AfterValidator(_name)]
     models: Many[Annotated[ModelEntry, BeforeValidator(_named)]]
     tasks: Many[TaskEntry]
     schedules: Many[Annotated[ScheduleEntry, BeforeValidator(_named)]] = (ScheduleEntry(name="native"),)

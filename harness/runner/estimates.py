@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.metrics.profiles import profile
 from harness.runner.stage import Stage
 
 CPU_FLOPS = 2e10  # per thread: a plain matmul-bound training step, single precision
 GPU_FLOPS = 5e13
 USUAL_PARAMETERS = 1_000_000
+USUAL_TOKENS = 32  # length of a text
 _STAGE_SECONDS = 2.0
+_CALL_SECONDS = 1e-3  # what one network call costs beside its arithmetic
+_WARMUP_CALLS = 6
 _PROCESS_GIB = 0.6  # a process that has loaded torch
 _BYTES_PER_PARAMETER = 16  # weights, gradient and two moments of Adam
 
@@ -31,12 +35,13 @@ class Estimate:
 
 
 def estimate(stages: Iterable[Stage]) -> Estimate:
-    """Add up stages: 6 FLOPs per parameter and training position, a fixed time for every other stage."""
+    """Add up stages: training by positions, latency passes by network calls, a fixed time for every other stage."""
     listed = list(stages)
     fits = [stage for stage in listed if stage.kind == "fit"]
-    seconds = sum(_fit_seconds(stage) for stage in fits) + _STAGE_SECONDS * (len(listed) - len(fits))
-    largest = max((_parameters(stage) for stage in fits), default=0)
+    parameters = {stage.key: _parameters(stage) for stage in fits}
+    seconds = sum(_seconds(stage, parameters.get(stage.inputs.get("fit", ""), USUAL_PARAMETERS)) for stage in listed)
     tokens = sum(stage.spec["budget"]["tokens"] for stage in fits)
+    largest = max(parameters.values(), default=0)
     return Estimate(len(fits), tokens, seconds, _PROCESS_GIB + largest * _BYTES_PER_PARAMETER / 2**30)
 
 
@@ -44,7 +49,33 @@ def _parameters(stage: Stage) -> int:
     return stage.spec["budget"]["parameters"] or USUAL_PARAMETERS
 
 
-def _fit_seconds(stage: Stage) -> float:
+def _seconds(stage: Stage, parameters: int) -> float:
+    if stage.kind == "fit":
+        return _STAGE_SECONDS + 6.0 * _parameters(stage) * stage.spec["budget"]["tokens"] / _speed(stage)
+    return _STAGE_SECONDS + (_time_seconds(stage, parameters) if stage.kind == "time" else 0.0)
+
+
+def _speed(stage: Stage) -> float:
+    """FLOPs per second."""
     resources = stage.resources
-    speed = GPU_FLOPS * min(resources.gpus, 1.0) if resources.gpus else CPU_FLOPS * resources.cpus
-    return _STAGE_SECONDS + 6.0 * _parameters(stage) * stage.spec["budget"]["tokens"] / speed
+    return GPU_FLOPS * min(resources.gpus, 1.0) if resources.gpus else CPU_FLOPS * resources.cpus
+
+
+def _time_seconds(stage: Stage, parameters: int) -> float:
+    """Batch 1 and the larger one, warm-up included, until each has its requests and the slower its seconds."""
+    spec, sizes = stage.spec, profile(stage.spec["profile"])
+    calls = sizes.latency_requests + _WARMUP_CALLS
+    seconds = 0.0
+    for batch in (1, spec["batch"]):
+        jobs = batch * max(spec["candidates"], spec["sampling"]["beams"])
+        candidate = _generate_seconds(stage, spec["sampling"]["steps"], jobs, parameters)
+        baseline = _generate_seconds(stage, None, jobs, parameters) if spec["baseline"] else 0.0
+        longest = max(candidate, baseline)
+        seconds += (candidate + baseline) * max(calls, sizes.latency_seconds / longest)
+    return seconds
+
+
+def _generate_seconds(stage: Stage, steps: int | None, jobs: int, parameters: int) -> float:
+    """One call of `generate`: steps over whole canvases, or one position after the other."""
+    calls, positions = (steps, USUAL_TOKENS) if steps else (USUAL_TOKENS, 1)
+    return calls * (_CALL_SECONDS + 2.0 * parameters * positions * jobs / _speed(stage))

@@ -15,6 +15,7 @@ from harness.runner.estimates import Estimate, estimate
 from harness.runner.hardware import fingerprint
 from harness.runner.stage import Source, Spec, Stage, canonical, digest_of
 from harness.schedules.names import SchedulePlan
+from harness.timings import VERSION
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
@@ -29,12 +30,14 @@ class PlannedCell:
         digest: the same in every grid that holds the cell.
         stages: role ("fit", "score/bleu", "time/1", ...) -> stage key, in the order in which they are done.
         settings: the decode card.
+        needs: stages of others without which one of these cannot be done, by what they are ("time/16: its baseline gpt").
     """
 
     cell: Cell
     digest: str
     stages: Mapping[str, str]
     settings: Mapping[str, Any]
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     def labels(self, grid: str) -> dict[str, Any]:
         """The row's identity."""
@@ -44,6 +47,11 @@ class PlannedCell:
             "schedule": written(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
             "decode": cell.decode.title,
         }  # fmt: skip
+
+    def snapshot(self, grid: str) -> dict[str, Any]:
+        """Plain data from which the row is told."""
+        parts = {"reason": self.cell.reason, "stages": self.stages, "needs": self.needs, "settings": self.settings}
+        return {**self.labels(grid), **parts}
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Plan:
     def _cells_of(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for planned in self.cells:
-            for key in planned.stages.values():
+            for key in (*planned.stages.values(), *planned.needs.values()):
                 found.setdefault(key, []).append(planned.cell.name)
         return found
 
@@ -93,11 +101,7 @@ class Plan:
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data from which rows are told without any plug-in."""
-        cells = [
-            {**planned.labels(self.grid), "reason": planned.cell.reason, "stages": planned.stages, "settings": planned.settings}
-            for planned in self.everything
-        ]
-        return {"grid": self.grid, "cells": cells}
+        return {"grid": self.grid, "cells": [planned.snapshot(self.grid) for planned in self.everything]}
 
 
 def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = None) -> Plan:
@@ -113,6 +117,8 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
         DataError: a data file is missing or corrupt.
     """
     catalogue = Catalogue(grid.folder)
+    if grid.judge.options:
+        catalogue.design(grid.judge.model)
     planner = _Planner(grid, catalogue, expand(grid, catalogue), hardware)
     everything = [planner.planned(cell) for cell in planner.cells]
     finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
@@ -166,7 +172,8 @@ class _Planner:
 
     def source(self, group: Group, name: str) -> Source:
         if (group, name) not in self._sources:
-            self._sources[group, name] = Source.of(self.catalogue.target(group, name))
+            target = self.catalogue.target(group, name)
+            self._sources[group, name] = Source(target, target.text)
         return self._sources[group, name]
 
     def digest(self, cell: Cell) -> str:
@@ -219,7 +226,18 @@ class _Planner:
             roles[scoring.role] = self.stage("score", scoring.spec_of(cell.seed), inputs, scoring.sources)
         for batch in self.batches if cell.design.kind != "floor" else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
-        return PlannedCell(cell, self.digest(cell), {role: stage.key for role, stage in roles.items()}, self.settings(cell))
+        keys = {role: stage.key for role, stage in roles.items()}
+        return PlannedCell(cell, self.digest(cell), keys, self.settings(cell), self._needs(cell, roles))
+
+    def _needs(self, cell: Cell, roles: Mapping[str, Stage]) -> dict[str, str]:
+        """Inputs of a cell's stages that are not its own: those of its judge, and the baseline that it is timed beside."""
+        own = {stage.key for stage in roles.values()}
+        found = ((role, name, key) for role, stage in roles.items() for name, key in stage.inputs.items() if key not in own)
+        return {f"{role}: its {self._noun(cell, name)}": key for role, name, key in found}
+
+    def _noun(self, cell: Cell, name: str) -> str:
+        baseline = self._baseline(cell) if name == "baseline" else None
+        return f"baseline {baseline.model.title}" if baseline is not None else name
 
     def _tokenize(self, task: TaskEntry, family: Any) -> Stage:
         identity = task.name, task.title, family
@@ -280,9 +298,8 @@ class _Planner:
         family = "ucg" if "ucg" in self.catalogue.task(cell.task).families else cell.family
         largest = max((grid.budget_of(label) for label in self._labels()), key=lambda budget: budget.tokens)
         tokens = judge.tokens if judge.tokens is not None else JUDGE_FACTOR * largest.tokens
-        entry = ModelEntry.model_validate({"name": judge.name, **judge.options})
         budget = {"tokens": tokens, "parameters": judge.parameters or largest.parameters}
-        spec = self._fit_spec(entry, self.catalogue.design(entry).version, None, budget, 0, "judge")
+        spec = self._fit_spec(judge.model, self.catalogue.design(judge.model).version, None, budget, 0, "judge")
         sources = {"model": self.source("models", judge.name), "task": self.source("tasks", cell.task.name)}
         return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, family).key}, sources)
 
@@ -300,7 +317,7 @@ class _Planner:
         metric, source = self.catalogue.metric(name), self.source("metrics", name)
         spec = {
             **self._items(cell), "metric": bare(name), "origin": source.target.origin, "version": metric.version,
-            "profile": self.grid.profile,
+            "profile": self.grid.profile, "libraries": self.catalogue.libraries(name),
         }  # fmt: skip
         sources = {"task": self.source("tasks", cell.task.name), "metric": source}
         if "judge" in metric.needs:
@@ -308,13 +325,12 @@ class _Planner:
         return _Scoring(f"score/{bare(name)}", spec, metric.needs, sources)
 
     def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
-        decode, resources = self.grid.decode[0], self.grid.resources_of("time")
-        baseline = self._baseline(cell)
+        resources, baseline = self.grid.resources_of("time"), self._baseline(cell)
         spec = {
             "sampling": _sampling(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
-            "baseline": baseline.model.title if baseline else None, "baseline_sampling": _sampling(decode, None),
-            "label": cell.model.title, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
-            "threads": max(1, int(resources.cpus)), "hardware": self.hardware,
+            "baseline": baseline.model.described if baseline else None, "baseline_sampling": _sampling(cell.decode, None),
+            "label": cell.model.described, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
+            "threads": max(1, int(resources.cpus)), "hardware": self.hardware, "version": VERSION,
         }  # fmt: skip
         inputs, sources = _keys(roles, "tokenize", "fit", "generate"), self._sources_of(cell)
         if baseline is not None:
@@ -323,7 +339,10 @@ class _Planner:
         return self.stage("time", spec, inputs, sources)
 
     def _baseline(self, cell: Cell) -> Cell | None:
-        """The autoregressive model that a cell's latency is compared with: the named one, else the first that does the family."""
+        """The autoregressive model that a cell's latency is compared with: the named one, else the first that does the family.
+
+        It decodes as the cell does: what any model may do in a family, an autoregressive one may.
+        """
         able = [
             entry for entry in self.grid.models
             if self.catalogue.design(entry).kind == "autoregressive" and cell.family in self.catalogue.design(entry).families
@@ -331,9 +350,7 @@ class _Planner:
         chosen = next((entry for entry in able if entry.title == self.grid.baseline), able[0] if able else None)
         if chosen is None:
             return None
-        return replace(
-            cell, model=chosen, design=self.catalogue.design(chosen), schedule=None, steps=None, decode=self.grid.decode[0]
-        )
+        return replace(cell, model=chosen, design=self.catalogue.design(chosen), schedule=None, steps=None)
 
 
 def batches(grid: Grid, chosen: Profile) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ from harness.runner.artefacts import (
 from harness.tokenizer import EOS, PAD, Tokenizer
 
 LATENCY_ITEMS = 64
-REPEATED = 16
+ASKED_AGAIN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def fit(work: Work) -> Result:
     model = model_class(schedule, view, **size)
     context = FitContext(
         seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key),
-        micro_batch=work.micro_batch if work.shrink else None,
+        micro_batch=work.micro_batch if work.shrink or "micro_batch" in work.stage.resources.model_fields_set else None,
     )  # fmt: skip
     started = time.perf_counter()
     report = model.fit(train, valid, Budget(**spec["budget"]), context)
@@ -116,7 +116,7 @@ def fit(work: Work) -> Result:
     with tempfile.TemporaryDirectory(prefix="harness-fit-") as folder:
         model.save(Path(folder) / "model")
         blobs = work.store.put_folder(Path(folder))
-    losses = {"losses.json.gz": work.store.put(pack_json([list(point) for point in report.losses]))}
+    losses = {"losses.json.gz": work.store.put(pack_json([list(point) for point in report.losses], "losses of the FitReport"))}
     plain = {name: value for name, value in dataclasses.asdict(report).items() if name not in ("losses", "seconds")}
     seconds = seconds if report.seconds is None else report.seconds
     built = schedule.specification if schedule is not None else None
@@ -155,7 +155,7 @@ def likelihood(work: Work) -> Result:
     if found is None:
         return Result(result={"kind": None})
     _check_likelihood(found, len(examples))
-    blob = work.store.put(pack_json(dataclasses.asdict(found)))
+    blob = work.store.put(pack_json(dataclasses.asdict(found), "Likelihood"))
     return Result(
         result={"kind": found.kind, "estimator": found.estimator, "n": len(examples)}, blobs={"likelihood.json.gz": blob}
     )
@@ -278,7 +278,10 @@ class JudgeScorer:
 
 
 def time_model(work: Work) -> Result:
-    """Latency of a candidate beside the autoregressive baseline, on this device, with nothing else running."""
+    """Latency of a candidate beside the autoregressive baseline, on this device, with nothing else running.
+
+    Timed texts have the fixed length and are not scored; a few scored requests are asked again as for quality and compared.
+    """
     from harness.latency import Contestant, measure
 
     spec = work.spec
@@ -290,22 +293,22 @@ def time_model(work: Work) -> Result:
     requests = _requests(work, test_items(work.data(), LATENCY_ITEMS, 1))
     found = measure(
         candidate, baseline=baseline, requests=requests, profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"],
-        device=work.device,
+        tokenizer=work.view().tokenizer, device=work.device,
     )  # fmt: skip
-    differing, asked = _differing(work, candidate.model, requests[:REPEATED])
-    note = (f"{differing} of {asked} texts differ from those scored",) if differing else ()
+    differing, asked = _differing(work, candidate.model, requests)
+    note = (f"asked again, {differing} of {asked} texts differ from those scored",) if differing else ()
     raw = {name: [list(block) for block in blocks] for name, blocks in found.raw.items()}
     values = {name: {**dataclasses.asdict(value), "flags": [*value.flags, *note]} for name, value in found.values.items()}
     return Result(
-        result={"values": values, "evidence": {**found.evidence, "texts_differing": differing}},
+        result={"values": values, "evidence": {**found.evidence, "asked_again": asked, "asked_again_differing": differing}},
         blobs={"raw.json.gz": work.store.put(pack_json(raw))},
     )
 
 
 def _differing(work: Work, model: TextModel, requests: Sequence[Request]) -> tuple[int, int]:
-    """How many answers of the timed model, asked again as for quality, are not those that were scored; and of how many."""
+    """Of a few scored requests, asked of the timed model once more at natural length: how many answers differ, and how many."""
     scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
-    asked = [request for request in requests if request.id in scored]
+    asked = [request for request in requests if request.id in scored][:ASKED_AGAIN]
     settings = Sampling(**work.spec["sampling"], micro_batch=work.spec["batch"])
     return sum(answer.texts != scored[answer.id] for answer in model.generate(asked, settings)), len(asked)
 

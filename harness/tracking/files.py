@@ -37,8 +37,21 @@ class Files(Protocol):
         ...
 
 
+def existing_files(address: str | Path) -> Files | None:
+    """The files at a path or URL, to be read; `None` where there are none.
+
+    Raises:
+        StoreError: no read permission, or an address that nothing serves.
+    """
+    try:
+        files = _opened(str(address))
+        return files if files.exists("") else None
+    except (OSError, ValueError, ImportError) as error:
+        raise StoreError(f"store {address}: cannot read ({type(error).__name__}: {error}). --store names another.") from error
+
+
 def files_at(address: str | Path) -> Files:
-    """The files at a path or URL.
+    """The files at a path or URL, to be read and written; the place is made where it is missing.
 
     Raises:
         StoreError: no write permission, or an address that nothing serves.
@@ -46,7 +59,7 @@ def files_at(address: str | Path) -> Files:
     text = str(address)
     probe = f".probe-{uuid.uuid4().hex}"
     try:
-        files: Files = RemoteFiles(text) if "://" in text else LocalFiles(Path(text))
+        files = _opened(text)
         files.write(probe, b"")
         files.remove(probe)
     except (OSError, ValueError, ImportError) as error:
@@ -54,6 +67,10 @@ def files_at(address: str | Path) -> Files:
             f"store {text}: cannot write ({type(error).__name__}: {error}). Name a folder that you may write to with --store."
         ) from error
     return files
+
+
+def _opened(address: str) -> Files:
+    return RemoteFiles(address) if "://" in address else LocalFiles(Path(address))
 
 
 class LocalFiles:

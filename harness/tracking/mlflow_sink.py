@@ -4,6 +4,7 @@ The only file that imports mlflow. One process writes; what it writes depends on
 changes nothing and an interrupted publication is completed by the next.
 """
 
+import fcntl
 import importlib.util
 import itertools
 import json
@@ -54,8 +55,36 @@ def available() -> bool:
 
 
 def local_uri(store: Path) -> str:
-    """Tracking address of the database inside a store."""
-    return f"sqlite:///{store.resolve() / 'mlflow.db'}"
+    """Tracking address of the database inside a store.
+
+    Raises:
+        PublishError: no address can hold the path.
+    """
+    path = store.resolve() / "mlflow.db"
+    odd = sorted(set(str(path)) & set("?%"))
+    if odd:
+        raise PublishError(
+            f"{path}: no address of a database can hold {' or '.join(odd)}. Rename the folder, or publish to another with --to."
+        )
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def alone(uri: str) -> Iterator[None]:
+    """Let one process at a time write into a database; a server takes care of itself.
+
+    Raises:
+        PublishError: MLflow is not installed, or nothing can be written beside the database.
+    """
+    with _reported(uri):
+        path = _database(uri)
+        lock = os.open(f"{path}.lock" if path is not None else os.devnull, os.O_RDWR | os.O_CREAT)
+    try:
+        if path is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def publish(
@@ -100,12 +129,13 @@ def _reported(uri: str) -> Iterator[None]:
     if not available():
         raise PublishError("MLflow is not installed. Say: pip install 'mlflow>=3.15'.")
     os.environ.update(_QUIET)
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
+    except (MlflowException, SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
         raise PublishError(
             f"MLflow at {uri} cannot be written: {error}. The records are safe; say `harness publish` later."
         ) from error
@@ -116,19 +146,24 @@ def _client(uri: str) -> "MlflowClient":
 
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    path = uri.removeprefix("sqlite:///")
-    if path != uri:
-        if not path.startswith("/"):
-            raise PublishError(
-                f"{uri!r}: a relative database lies somewhere else for every process; write sqlite:////absolute/path."
-            )
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = _database(uri)
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
-    if path != uri:
+    if path is not None:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=wal")
     return client
+
+
+def _database(uri: str) -> Path | None:
+    """Where a local database lies, its folder made; `None` for a server."""
+    path = uri.removeprefix("sqlite:///")
+    if path == uri:
+        return None
+    if not path.startswith("/"):
+        raise PublishError(f"{uri!r}: a relative database lies somewhere else for every process; write sqlite:////absolute/path.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 def _experiment(client: "MlflowClient", name: str, artifacts: Path | None) -> str:

@@ -1,6 +1,6 @@
 """Rows out of records: a projection that can be made again at any time, with no plug-in loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.errors import UnknownName
@@ -51,21 +51,28 @@ class _Reader:
         """The row of a planned cell."""
         found = {role: self.record(key) for role, key in cell["stages"].items()}
         records = {role: record for role, record in found.items() if record is not None and record.status == "done"}
-        status, reason = _status(cell, found)
-        identity = {name: cell[name] for name in cell if name not in ("stages", "settings", "reason")}
+        status, reason = self._status(cell, found)
+        identity = {name: cell[name] for name in cell if name not in ("stages", "needs", "settings", "reason")}
         return Row(
-            **identity, status=status, reason=reason, metrics=_metrics(records), latency=_latency(records), cost=_cost(records),
-            settings={**cell["settings"], **_became(records)}, environment=_environment(records), digests=dict(cell["stages"]),
+            **identity, status=status, reason=reason, metrics=_metrics(records), latency=_latency(found, records),
+            cost=_cost(records), settings={**cell["settings"], **_became(records)}, environment=_environment(records),
+            digests=dict(cell["stages"]),
         )  # fmt: skip
 
+    def _status(self, cell: Mapping[str, Any], found: Mapping[str, Record | None]) -> tuple[Any, str | None]:
+        if cell["reason"] is not None:
+            return "skipped", cell["reason"]
+        failed = _failure(found)
+        if failed is not None:
+            return "failed", f"{failed[0]}: {failed[1].message}"
+        if None not in found.values():
+            return "done", None
+        blocking = _failure({name: self.record(key) for name, key in cell.get("needs", {}).items()})
+        return ("failed", f"{blocking[0]} failed: {blocking[1].message}") if blocking is not None else ("pending", None)
 
-def _status(cell: Mapping[str, Any], found: Mapping[str, Record | None]) -> tuple[Any, str | None]:
-    if cell["reason"] is not None:
-        return "skipped", cell["reason"]
-    failed = next(((role, record) for role, record in found.items() if record is not None and record.status == "failed"), None)
-    if failed is not None:
-        return "failed", f"{failed[0]}: {failed[1].message}"
-    return ("pending", None) if None in found.values() else ("done", None)
+
+def _failure(found: Mapping[str, Record | None]) -> tuple[str, Record] | None:
+    return next(((name, record) for name, record in found.items() if record is not None and record.status == "failed"), None)
 
 
 def _metrics(records: Mapping[str, Record]) -> dict[str, Value]:
@@ -77,13 +84,15 @@ def _value(item: Mapping[str, Any]) -> Value:
     return Value(**{**item, "flags": tuple(item["flags"])})
 
 
-def _latency(records: Mapping[str, Record]) -> dict[str, Value]:
-    """Values of the first pass under their own names; what the other batch sizes add, as `name@batch`."""
-    passes = [(role.partition("/")[2], record) for role, record in records.items() if role.startswith("time/")]
+def _latency(stages: Iterable[str], records: Mapping[str, Record]) -> dict[str, Value]:
+    """Batch 1 of the first finished pass; what is batched has its plain name in the first planned pass, elsewhere `name@batch`."""
     found: dict[str, Value] = {}
-    for index, (batch, record) in enumerate(passes):
-        values = {name: _value(item) for name, item in record.result["values"].items()}
-        found |= values if index == 0 else {f"{name}@{batch}": values[name] for name in _BATCHED}
+    for place, role in enumerate(role for role in stages if role.startswith("time/")):
+        if role in records:
+            suffix = f"@{role.partition('/')[2]}" if place else ""
+            values = {name: _value(item) for name, item in records[role].result["values"].items()}
+            batched = {f"{name}{suffix}": values.pop(name) for name in _BATCHED}
+            found = {**values, **found, **batched}
     return found
 
 
@@ -112,4 +121,8 @@ def _became(records: Mapping[str, Record]) -> dict[str, Any]:
 def _environment(records: Mapping[str, Record]) -> dict[str, Any]:
     latest = next((records[role] for role in ("generate", "fit", "tokenize") if role in records), None)
     attempts = {role: list(record.attempts) for role, record in records.items() if record.attempts}
-    return {**(dict(latest.environment) if latest else {}), **({"attempts": attempts} if attempts else {})}
+    timed = {
+        role.partition("/")[2]: dict(record.result["evidence"]) for role, record in records.items() if role.startswith("time/")
+    }
+    added = {"attempts": attempts, "latency": timed}
+    return {**(dict(latest.environment) if latest else {}), **{name: part for name, part in added.items() if part}}

@@ -1,12 +1,10 @@
 """A store into MLflow: every grid becomes one experiment."""
 
-import hashlib
-import platform
 from pathlib import Path
 
 from harness.errors import PublishError
 from harness.report.samples import SamplesOf
-from harness.tracking.mlflow_sink import Published, local_uri, publish
+from harness.tracking.mlflow_sink import Published, alone, local_uri, publish
 from harness.tracking.records import Store, rows
 
 
@@ -28,8 +26,11 @@ def publish_store(store: Store, *, grid: str | None = None, uri: str | None = No
     target = uri or local_uri(folder_of(store))
     samples = SamplesOf(store)
     names = [grid] if grid is not None else sorted(store.grids())
-    origin = hashlib.sha256(f"{platform.node()} {store.address}".encode()).hexdigest()[:16]
-    return {name: publish(rows(store, name), target, name, samples=samples, artifacts=artifacts, origin=origin) for name in names}
+    with alone(target):
+        origin = store.identity()
+        return {
+            name: publish(rows(store, name), target, name, samples=samples, artifacts=artifacts, origin=origin) for name in names
+        }
 
 
 def folder_of(store: Store) -> Path:

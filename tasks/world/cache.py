@@ -1,7 +1,7 @@
-"""Compiled tables on disk, by digest: compiled once on a machine, read afterwards.
+"""Compiled tables, and texts that are slow to find, on disk by digest: made once on a machine, read afterwards.
 
 They lie under `$XDG_CACHE_HOME/text-diffusion-harness/world`, by default `~/.cache/...`. A folder that cannot be written is no
-error: the tables are then compiled again. A damaged file is replaced.
+error: they are then made again. A damaged file is replaced.
 """
 
 import json
@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from tasks.world.automaton import Tables, tables_of
 from tasks.world.expansion import Label, RawAutomaton
 
 logger = logging.getLogger(__name__)
+Compiled = tuple[tuple[Label, ...], Tables]
+Rows = list[tuple[str, ...]]
+Made = TypeVar("Made")
 
 
 def cache_folder() -> Path:
@@ -26,32 +30,50 @@ def cache_folder() -> Path:
     return Path(base) / "text-diffusion-harness" / "world"
 
 
-def cached_tables(digest: str, build: Callable[[], RawAutomaton]) -> tuple[tuple[Label, ...], Tables]:
+def cached_tables(digest: str, build: Callable[[], RawAutomaton]) -> Compiled:
     """Labels and tables of an automaton, read from the cache or built and written to it."""
-    path = cache_folder() / f"{digest}.npz"
+    return _cached(f"{digest}.npz", _read_tables, lambda: tables_of(build()), _write_tables)
+
+
+def cached_texts(digest: str, build: Callable[[], Rows]) -> Rows:
+    """Rows of texts, read from the cache or built and written to it."""
+    return _cached(f"{digest}.json", _read_texts, build, _write_texts)
+
+
+def _cached(name: str, read: Callable[[Path], Made], build: Callable[[], Made], write: Callable[[IO[bytes], Made], None]) -> Made:
+    path = cache_folder() / name
     try:
-        return _read(path)
+        return read(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        logger.warning("compiled tables %s cannot be read (%s); compiling again", path, error)
-    labels, tables = tables_of(build())
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        logger.warning("%s cannot be read (%s); making it again", path, error)
+    made = build()
     try:
-        _write(path, labels, tables)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            write(file, made)
+        os.replace(file.name, path)
     except OSError as error:
-        logger.info("compiled tables are not kept: %s", error)
-    return labels, tables
+        logger.info("%s is not kept: %s", path, error)
+    return made
 
 
-def _read(path: Path) -> tuple[tuple[Label, ...], Tables]:
+def _read_tables(path: Path) -> Compiled:
     with np.load(path, allow_pickle=False) as stored:
         tables = {name: stored[name] for name in stored.files if name != "labels"}
         labels = json.loads(str(stored["labels"]))
     return tuple((name, attribute, value) for name, attribute, value in labels), tables
 
 
-def _write(path: Path, labels: tuple[Label, ...], tables: Tables) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        np.savez(file, allow_pickle=False, **{"labels": np.array(json.dumps(labels)), **tables})
-    os.replace(file.name, path)
+def _write_tables(file: IO[bytes], made: Compiled) -> None:
+    labels, tables = made
+    np.savez(file, allow_pickle=False, **{"labels": np.array(json.dumps(labels)), **tables})
+
+
+def _read_texts(path: Path) -> Rows:
+    return [tuple(row) for row in json.loads(path.read_bytes())]
+
+
+def _write_texts(file: IO[bytes], rows: Rows) -> None:
+    file.write(json.dumps(rows).encode())

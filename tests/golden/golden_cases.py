@@ -25,10 +25,14 @@ class Case:
     tolerance: Any
 
 
-@cache
 def cases() -> tuple[Case, ...]:
     """Every case of the folder in GOLDEN_DIR, or of this folder."""
-    folder = Path(os.environ.get("GOLDEN_DIR", HERE))
+    return cases_in(Path(os.environ.get("GOLDEN_DIR", HERE)))
+
+
+@cache
+def cases_in(folder: Path) -> tuple[Case, ...]:
+    """Every case of a folder."""
     found = []
     for file in sorted(folder.glob("*.json")):
         for case in json.loads(file.read_text())["cases"]:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.parts.categorical import Uniform
+
 
 def floats(values: Any) -> Tensor:
     """Nested lists or numbers as a float64 tensor."""
@@ -27,9 +29,9 @@ def plain(value: Any) -> Any:
     """Tensors and arrays as nested lists and numbers; objects and lists keep their shape."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return value.tolist()
     return value
 
@@ -46,7 +48,7 @@ def at(values: Tensor, index: Sequence[int]) -> Tensor:
 
 def before(values: Tensor, index: Sequence[int]) -> Tensor:
     """Entries of a table one place before each index."""
-    return values[ints([i - 1 for i in index])]
+    return torch.stack([values[:i][-1] for i in index])
 
 
 def first(values: Any) -> Any:
@@ -71,12 +73,12 @@ def one_hot(index: int, size: int) -> Tensor:
 
 def last_one_hot(size: int) -> Tensor:
     """A law that is all on the last state."""
-    return one_hot(size - 1, size)
+    return one_hot(range(size)[-1], size)
 
 
 def even_law(size: int) -> Tensor:
     """The uniform law."""
-    return torch.full((size,), 1 / size, dtype=torch.float64)
+    return Uniform(size).stationary
 
 
 def rows_of(table: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
@@ -95,14 +97,14 @@ def raises(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
 
 def zeros(count: int) -> list[float]:
     """A list of zeros."""
-    return [0.0] * count
+    return [0.0 for _ in range(count)]
 
 
 def ones(count: int) -> list[int]:
     """A list of ones."""
-    return [1] * count
+    return [1 for _ in range(count)]
 
 
 def disagreements(left: Tensor, right: Tensor) -> int:
     """Number of entries in which two tensors differ."""
-    return int((left != right).sum())
+    return len([one for one, other in zip(left.flatten().tolist(), right.flatten().tolist(), strict=True) if one not in (other,)])

@@ -33,11 +33,18 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change to one function: the n-th place that can be changed."""
+    """One change to one function: the n-th place that can be changed.
+
+    Attributes:
+        place: the expression before its change.
+        number_only: whether a number is changed, and neither an operator nor a sign.
+    """
 
     function: Function
     number: int
     change: str
+    place: str
+    number_only: bool
 
     def __str__(self) -> str:
         return f"{self.function} {self.change}"
@@ -96,9 +103,12 @@ def mutants(function: Function) -> list[Mutant]:
     if node is None:
         return []
     return [
-        Mutant(function, number, f"line {place.lineno}: {ast.unparse(place)} -> {ast.unparse(changed(place))}")
+        Mutant(
+            function, number, f"line {place.lineno}: {ast.unparse(place)} -> {ast.unparse(changed(place))}", ast.unparse(place),
+            isinstance(place.operand if isinstance(place, ast.UnaryOp) else place, ast.Constant),
+        )
         for number, place in enumerate(places(node))
-    ]
+    ]  # fmt: skip
 
 
 def definition(tree: ast.AST, name: str) -> ast.FunctionDef | None:
@@ -126,6 +136,10 @@ def _collect(node: ast.AST, found: list[ast.expr]) -> None:
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.FunctionDef | ast.AnnAssign):
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise):
+        for child in (node.test, *node.orelse):
+            _collect(child, found)
         return
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "within":
         _collect(node.args[1], found)

@@ -76,6 +76,23 @@ def test_errors_of_users_are_one_line_and_status_2(monkeypatch, capsys, tmp_path
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("command", [["table"], ["ui"], ["publish", "--to", "sqlite:////tmp/none.db"]])
+def test_a_mistyped_store_is_refused_and_not_made(monkeypatch, capsys, tmp_path, command):
+    code, said = main(monkeypatch, capsys, *command, "--store", tmp_path / "typo")
+    assert code == 2
+    assert said.err.startswith("error: no store at ")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_plan_looks_for_modules_that_shadow_ours(monkeypatch, capsys, grid, tmp_path):
+    from harness.runner import shadowing
+
+    monkeypatch.setattr(shadowing.check_not_shadowed, "__defaults__", (("json",),))
+    code, said = main(monkeypatch, capsys, "plan", grid, "--store", tmp_path / "s")
+    assert code == 2
+    assert "`import json` finds" in said.err
+
+
 def test_a_wrong_value_of_an_option_is_status_2(monkeypatch, capsys):
     code, said = main(monkeypatch, capsys, "list", "modells")
     assert code == 2

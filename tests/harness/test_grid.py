@@ -1,8 +1,10 @@
 import pytest
 
 from harness.errors import GridError, UnknownName
-from harness.grid import Grid, load, shipped
+from harness.grid import Grid, TaskEntry, load, shipped
+from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import expand
+from harness.grid.reading import SHIPPED
 
 PLUGIN = """
 from harness.design import Design
@@ -28,6 +30,14 @@ class Diffusion(Model):
 
 class Position(Model):
     design = Design(name="pos", kind="diffusion", families=("ucg",), schedule="sqrt@2000", grains=("position",))
+
+
+class Unigram(Model):
+    design = Design(name="unigram", kind="floor", families=("ucg",), predicts="token")
+
+
+class Copy(Model):
+    design = Design(name="copy", kind="floor", families=("t2t",), predicts="nothing")
 
 
 class Broken:
@@ -85,6 +95,8 @@ def test_defaults_and_the_name_of_the_file(read):
         ("steps: []", r"mine.yaml:5: steps"),
         ("decode: [{method: sample, beems: 2}]", r"mine.yaml:5: unknown key 'beems'. Did you mean 'beams'"),
         ("decode: [{method: greedy, beams: 2}]", "no effect"),
+        ("decode: [{method: greedy, temperature: 0.5}]", "temperature and top_p have no effect with method 'greedy'"),
+        ("decode: [{method: beam, beams: 4, top_p: 0.5}]", "temperature and top_p have no effect with method 'beam'"),
         ("decode: [{candidates: 4}]", "belong together"),
         ("metrics: [bleau]", r"mine.yaml:5: unknown metric 'bleau'. Did you mean 'bleu'"),
         ("schedules: [cosin-squared]", r"mine.yaml:5: unknown schedule 'cosin-squared'. Did you mean .*cosine-squared"),
@@ -94,6 +106,14 @@ def test_defaults_and_the_name_of_the_file(read):
         ("resources: {fit: {gpu: 1}}", r"mine.yaml:5: unknown key 'gpu'. Did you mean 'gpus'"),
         ("resources: {fitt: {gpus: 1}}", r"mine.yaml:5: resources.fitt"),
         ("folder: /tmp", r"mine.yaml:5: unknown key 'folder'"),
+        ("decode: [{temperature: .inf}]", r"mine.yaml:5: decode.0.temperature: .*finite"),
+        ("limits: {fit: {seconds: .nan}}", r"mine.yaml:5: limits.fit.seconds: .*finite"),
+        ("decode: [{name: a, temperature: 0.5}, {name: a}]", r"mine.yaml:5: two different decodings are called 'a'.*`name`"),
+        ("judge: {name: judge, since: 2020-01-01}", r"mine.yaml:5: judge.since: datetime.date.* is none of text"),
+        ("seeds: [0]\nprofile: test\nseeds: [1]", r"mine.yaml:7: key 'seeds' stands here twice"),
+        ("limits: {fit: {seconds: 1, seconds: 2}}", r"mine.yaml:5: key 'seconds' stands here twice"),
+        (f"grid: {'g' * 101}", r"mine.yaml:5: grid: a grid's name is a file's name"),
+        ("grid: two words", r"mine.yaml:5: grid: a grid's name is a file's name"),
     ],
 )
 def test_one_clear_error_with_its_place(read, line, said):
@@ -118,6 +138,56 @@ def test_one_clear_error_with_its_place(read, line, said):
 def test_what_is_missing_or_unknown(read, text, said):
     with pytest.raises(GridError, match=said):
         read(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["2020-01-01", "!!set {a, b}", "!!binary aGVsbG8=", ".nan", "[1, {a: .inf}]", "{1: 2}", "&a [*a]", r'"\uD800"']
+)
+def test_options_are_plain_finite_values(read, value):
+    models = f"models:\n  - own.py:Autoregressive\n  - {{name: own.py:Diffusion, kernel: {value}}}\n"
+    with pytest.raises(GridError, match=r"mine.yaml:3: "):
+        read(models + "tasks: [own.py:Task]\nbudget: {tokens: 1}")
+
+
+def test_plain_options_are_as_written(read):
+    text = "{name: own.py:Diffusion, kernel: {a: [1, 1.5, true, null, x]}}"
+    grid = read(SMALL.replace('{name: "own.py:Diffusion", kernel: uniform}', text))
+    assert grid.models[1].options == {"kernel": {"a": [1, 1.5, True, None, "x"]}}
+
+
+TWO_TASKS = """tasks:
+  - {name: own.py:Task, label: w, size: a, families: [ucg]}
+  - {name: own.py:Task, label: w, size: SIZE, families: [FAMILY]}"""
+
+
+@pytest.mark.parametrize("family", ["ucg", "t2t"])
+def test_two_tasks_of_one_label_are_refused_unless_they_are_one(read, family):
+    text = SMALL.replace('tasks: ["own.py:Task"]', TWO_TASKS.replace("FAMILY", family))
+    with pytest.raises(GridError, match=r"mine.yaml:5: two different tasks are called 'w'.*`label`"):
+        read(text.replace("SIZE", "b"))
+    assert len(read(text.replace("SIZE", "a")).tasks) == 2
+
+
+def test_equal_decodings_are_one(read):
+    grid = read(SMALL + "decode: [{name: a, temperature: 0.5}, {name: a, temperature: 0.5}]")
+    assert len({cell.decode.title for cell in expand(grid)}) == 1
+
+
+def test_names_that_run_together_stay_apart(read):
+    text = SMALL.replace(
+        SMALL.split("models: ")[1].split("\n")[0],
+        '[{name: "own.py:Autoregressive", label: "a b"}, {name: "own.py:Autoregressive", label: a}]',
+    )
+    grid = read(
+        text.replace('["own.py:Task"]', '[{name: "own.py:Task", label: c}, {name: "own.py:Task", label: "b c", size: x}]')
+    )
+    assert sum(cell.family == "ucg" for cell in expand(grid)) == 4
+
+
+def test_options_that_print_alike_are_not_mixed_up():
+    catalogue = Catalogue(SHIPPED)
+    tasks = [TaskEntry.model_validate({"name": "world", "label": "w", "size": size}) for size in ("tiny", "small")]
+    assert len({catalogue.fingerprint(task, "ucg") for task in tasks}) == 2
 
 
 def test_unknown_grid():
@@ -158,16 +228,44 @@ def test_combinations_that_cannot_be_are_skipped_with_the_reason(read):
     assert "discrete kernel" in reasons(read(SMALL + "schedules: [mutual-information]"))["Diffusion[kernel=uniform]", "ucg"]
 
 
+@pytest.mark.parametrize("setting", ["temperature: 0.7", "top_p: 0.9"])
+def test_only_autoregressive_models_know_temperature_and_nucleus(read, setting):
+    models = '["own.py:Autoregressive", "own.py:Diffusion", "own.py:Unigram", "own.py:Copy"]'
+    text = SMALL.replace(SMALL.split("models: ")[1].split("\n")[0], models)
+    cells = expand(read(text + f"decode: [{{name: plain}}, {{name: sharp, {setting}}}]"))
+    sharp = [cell for cell in cells if cell.decode.title == "sharp"]
+    assert {(cell.model.title, cell.family) for cell in sharp if cell.reason is None} == {
+        ("Autoregressive", "ucg"), ("Autoregressive", "t2t"),
+    }  # fmt: skip
+    skipped = {cell.model.title: cell.reason for cell in sharp if cell.reason is not None}
+    assert set(skipped) == {"Diffusion", "Unigram", "Copy"}
+    assert all("temperature and top_p need an autoregressive model" in reason for reason in skipped.values())
+
+
+def test_a_model_without_a_law_has_no_candidates(read):
+    text = SMALL.replace("own.py:Autoregressive", "own.py:Copy").replace("Task", "Task:t2t")
+    grid = read(text + "decode: [{name: one}, {candidates: 4, select: mbr}]")
+    assert "writes the same text every time" in reasons(grid)["Copy", "t2t"]
+    assert sum(cell.reason is None for cell in expand(grid)) == 1
+
+
 def test_the_judge_is_no_contestant(read):
     grid = read(SMALL + 'judge: {name: "own.py:Autoregressive"}')
     assert "cannot be a contestant" in reasons(grid)["Autoregressive", "ucg"]
 
 
 def test_refused_options_name_the_model(read):
-    with pytest.raises(GridError, match=r"model 'Diffusion\[kernel=none\]' refuses .* absorbing or uniform"):
+    with pytest.raises(GridError, match=r"mine.yaml:2: model 'Diffusion\[kernel=none\]' refuses .* absorbing or uniform"):
         expand(read(SMALL.replace("uniform", "none")))
-    with pytest.raises(GridError, match="refuses its options"):
+    with pytest.raises(GridError, match=r"mine.yaml:3: task .* refuses its options"):
         expand(read(SMALL.replace('"own.py:Task"', '{name: "own.py:Task", sizes: 3}')))
+
+
+def test_a_failing_import_is_no_refused_option(read, tmp_path):
+    (tmp_path / "bad.py").write_text("import nowhere_at_all")
+    with pytest.raises(GridError, match=r"bad.py:Task: importing .*bad.py failed: ModuleNotFoundError") as error:
+        expand(read(SMALL.replace("own.py:Task", "bad.py:Task")))
+    assert "refuses" not in str(error.value)
 
 
 def test_a_class_that_breaks_its_contract_is_named(read):

@@ -1,16 +1,22 @@
 import dataclasses
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from harness.contracts import Generation, Request, Sampling
 from harness.design import Design
 from harness.errors import ModelError
-from harness.latency import LEAST_REQUESTS, Contestant, interleaved, measure, warm_up
+from harness.latency import Contestant, interleaved, measure, warm_up
 from harness.metrics.profiles import profile
+from harness.runner.hardware import processor
+from harness.stopwatch import Reading, Stopwatch, stopwatch_of
+from harness.timings import LEAST_REQUESTS
+from harness.tokenizer import Tokenizer
 
-TINY = profile("test")
+TINY = dataclasses.replace(profile("test"), latency_requests=6)
 
 
 class Machine:
@@ -61,10 +67,10 @@ def contestant(model, **settings):
 REQUESTS = [Request(id=str(i), seed=i, max_tokens=4) for i in range(5)]
 
 
-def timed(candidate, baseline, machine, sizes=TINY, batch=4, seed=0):
+def timed(candidate, baseline, machine, sizes=TINY, batch=4, seed=0, **rest):
     return measure(
         contestant(candidate), baseline=baseline and contestant(baseline), requests=REQUESTS, profile=sizes, batch=batch,
-        seed=seed, clock=machine.clock,
+        seed=seed, **{"stopwatch": Stopwatch(machine.clock)} | rest,
     )  # fmt: skip
 
 
@@ -83,8 +89,7 @@ def test_values_of_a_known_model():
     assert values["throughput_seq_per_s"].value == pytest.approx(1000 / 6)
     assert values["throughput_seq_per_s"].higher_is_better
     assert (values["network_calls"].value, values["positions_processed"].value) == (3, 48)
-    assert found.raw["candidate batch 1"] == ((6_000_000,), (6_000_000,))
-    assert [answer.id for answer in found.generations] == ["0", "1"]
+    assert found.raw["candidate batch 1"] == ((6_000_000,) * 2,) * 3
     assert found.evidence["length"] == "natural"
     assert found.evidence["threads"] >= 1
     assert "batch:4" in values["latency_ms_p50"].signature
@@ -94,14 +99,14 @@ def test_blocks_alternate_and_ask_the_same():
     machine = Machine()
     models = [contestant(FakeModel(machine, lambda: 1.0, name)) for name in "AB"]
     timings = interleaved(
-        models, requests=REQUESTS, profile=dataclasses.replace(TINY, latency_requests=16), batch=1, clock=machine.clock,
-        synchronize=lambda: None,
+        models, requests=REQUESTS, profile=dataclasses.replace(TINY, latency_requests=16), batch=1,
+        stopwatch=Stopwatch(machine.clock),
     )  # fmt: skip
     names = [name for name, *_ in machine.log]
     warmups = sum(len(item.warmup) for item in timings)
     assert "".join(names[warmups:]) == "AABBBBAA" * 4
     assert [len(item.blocks) for item in timings] == [8, 8]
-    assert [a.id for a in timings[0].generations] == [a.id for a in timings[1].generations] == [str(i % 5) for i in range(16)]
+    assert list(timings[0].answers) == list(timings[1].answers) == [str(i) for i in range(5)]
     assert {(size, micro) for _, size, micro in machine.log} == {(1, 1)}
 
 
@@ -114,11 +119,11 @@ def test_slow_first_calls_stay_out_of_the_statistics():
 
 
 def test_warm_up_stops_when_stable_and_at_its_cap():
-    steady, settled = warm_up(lambda number: (100, []), cap=20)
+    steady, settled = warm_up(lambda number: 100, cap=20)
     assert (len(steady), settled) == (6, True)
-    wild, settled = warm_up(lambda number: (100 * (number + 1), []), cap=20)
+    wild, settled = warm_up(lambda number: 100 * (number + 1), cap=20)
     assert (len(wild), settled) == (20, False)
-    assert len(warm_up(lambda number: (1, []), cap=1)[0]) == 3
+    assert len(warm_up(lambda number: 1, cap=1)[0]) == 3
 
 
 def test_unsettled_warm_up_is_flagged():
@@ -139,14 +144,13 @@ def test_the_device_is_waited_for_before_every_reading():
     model = Asynchronous(machine, lambda: 0.0)
     model.pending = False
 
-    def synchronize():
-        machine.now += 7_000_000 if model.pending else 0
-        model.pending = False
-        events.append("wait")
+    class Waiting(Stopwatch):
+        def synchronize(self):
+            machine.now += 7_000_000 if model.pending else 0
+            model.pending = False
+            events.append("wait")
 
-    (timings,) = interleaved(
-        [contestant(model)], requests=REQUESTS, profile=TINY, batch=1, clock=machine.clock, synchronize=synchronize
-    )
+    (timings,) = interleaved([contestant(model)], requests=REQUESTS, profile=TINY, batch=1, stopwatch=Waiting(machine.clock))
     assert np.unique(timings.milliseconds).tolist() == [7.0]
     assert events[:3] == ["wait", "launch", "wait"]
 
@@ -165,7 +169,7 @@ def test_percentiles_need_enough_requests():
     assert "up to p50" in smoke["latency_ms_p90"].reason
 
 
-@pytest.mark.parametrize("level", [90, 95, 99])
+@pytest.mark.parametrize("level", LEAST_REQUESTS)
 def test_least_requests_follow_from_order_statistics(level):
     n, q = LEAST_REQUESTS[level], level / 100
     assert 1 - q**n >= 0.975 > 1 - q ** (n - 1)
@@ -176,6 +180,141 @@ def test_least_seconds_add_blocks():
     sizes = dataclasses.replace(TINY, latency_seconds=1.0)
     found = timed(FakeModel(machine, lambda: 50.0), None, machine, sizes=sizes)
     assert sum(map(sum, found.raw["candidate batch 1"])) == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "counts"), [((500.0, 5.0), (64, 512)), ((5.0, 500.0), (512, 64)), ((9.0, 5.0), (64, 64))]
+)
+def test_the_slower_decides_when_it_ends_and_the_faster_calls_more_often(milliseconds, counts):
+    machine = Machine()
+    models = [FakeModel(machine, partial(float, cost), str(cost)) for cost in milliseconds]
+    timings = interleaved(
+        [contestant(model) for model in models], requests=REQUESTS, batch=1, stopwatch=Stopwatch(machine.clock),
+        profile=dataclasses.replace(profile("quick"), latency_seconds=0.5),
+    )  # fmt: skip
+    assert tuple(item.milliseconds.size for item in timings) == counts
+    assert {len(item.blocks) for item in timings} == {8}
+
+
+def test_the_seconds_are_those_of_the_slower():
+    machine = Machine()
+    sizes = dataclasses.replace(profile("quick"), resamples=10)
+    found = timed(FakeModel(machine, lambda: 500.0), FakeModel(machine, lambda: 5.0, "ar"), machine, sizes, batch=2)
+    assert machine.now / 1e9 < 64 * 0.5 * 3 + 20
+    assert found.values["ratio_to_ar"].value == pytest.approx(100)
+
+
+def test_median_mean_and_ratio_need_six_readings():
+    machine = Machine()
+    few = dataclasses.replace(TINY, latency_requests=5)
+    found = interleaved(
+        [contestant(FakeModel(machine, lambda: 1.0))], requests=REQUESTS, profile=few, batch=1, stopwatch=Stopwatch(machine.clock)
+    )
+    assert found[0].milliseconds.size == 6
+    values = timed(
+        FakeModel(machine, lambda: 1.0),
+        FakeModel(machine, lambda: 1.0, "ar"),
+        machine,
+        dataclasses.replace(TINY, latency_requests=2),
+    ).values
+    for name in ("latency_ms_p50", "latency_ms_mean", "latency_cv", "ratio_to_ar", "batched_ratio_to_ar", "throughput_seq_per_s"):
+        assert values[name].value is None
+        assert values[name].reason == "p50 needs 6 requests, there are 2"
+
+
+def test_mean_variation_and_warm_up():
+    machine, costs = Machine(), iter([100.0] * 3 + [1.0, 3.0] * 3 + [1.0] * 100)
+    values = timed(FakeModel(machine, lambda: next(costs)), None, machine).values
+    assert values["latency_warmup_s"].value == pytest.approx(0.3)
+    assert values["latency_ms_mean"].value == pytest.approx(2.0)
+    assert values["latency_cv"].value == pytest.approx(np.std([1, 3] * 3, ddof=1) / 2)
+    assert values["latency_ms_mean"].low <= 2.0 <= values["latency_ms_mean"].high
+
+
+def test_tokenising_is_timed_by_itself():
+    machine = Machine()
+
+    class Slow(Tokenizer):
+        def __init__(self):
+            pass
+
+        def encode(self, text):
+            machine.now += 2_000_000
+
+        def decode(self, ids):
+            machine.now += 1_000_000
+
+    asked = [Request(id=str(i), seed=i, max_tokens=4, source="a b") for i in range(5)]
+    fake = contestant(FakeModel(machine, lambda: 6.0))
+    found = measure(
+        fake, baseline=None, requests=asked, profile=TINY, batch=2, seed=0, stopwatch=Stopwatch(machine.clock), tokenizer=Slow()
+    ).values
+    assert (found["latency_ms_p50"].value, found["latency_tokenising_ms"].value) == (6.0, 3.0)
+    assert found["latency_tokenising_ms"].n == 5
+    none = timed(FakeModel(machine, lambda: 1.0), None, machine).values["latency_tokenising_ms"]
+    assert (none.value, none.reason is not None) == (None, True)
+
+
+@pytest.mark.parametrize(("beams", "candidates", "jobs"), [(1, 1, 1), (1, 10, 10), (8, 1, 8), (8, 3, 8)])
+def test_a_batch_goes_through_the_network_together(beams, candidates, jobs):
+    machine = Machine()
+    asked = [dataclasses.replace(request, n=candidates) for request in REQUESTS]
+    fake = contestant(FakeModel(machine, lambda: 1.0), beams=beams, method="beam" if beams > 1 else "sample")
+    measure(fake, baseline=None, requests=asked, profile=TINY, batch=4, seed=0, stopwatch=Stopwatch(machine.clock))
+    assert {(size, micro) for _, size, micro in machine.log} == {(1, jobs), (4, 4 * jobs)}
+
+
+@pytest.mark.parametrize(("device", "flagged"), [(1.0, False), (1.019, False), (0.9, True), (1.1, True)])
+def test_two_clocks_that_differ_are_flagged(device, flagged):
+    machine = Machine()
+
+    class Twice(Stopwatch):
+        def __call__(self, work):
+            reading = super().__call__(work)
+            return Reading(reading.done, reading.nanoseconds, round(reading.nanoseconds * device))
+
+    flags = timed(FakeModel(machine, lambda: 5.0), None, machine, stopwatch=Twice(machine.clock)).values["latency_ms_p50"].flags
+    assert any("clock and the host's differ" in flag for flag in flags) == flagged
+
+
+def test_a_cuda_device_is_waited_for_and_read_by_events(monkeypatch):
+    told = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            told.append("record")
+
+        def elapsed_time(self, other):
+            return 2.5
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "synchronize", told.append)
+    reading = stopwatch_of("cuda:0")(lambda: told.append("work"))
+    assert told == [0, 1, "record", "work", "record", 0, 1]
+    assert reading.device_nanoseconds == 2_500_000
+
+
+def test_the_signature_says_processor_dtype_and_how_the_baseline_decodes():
+    machine = Machine()
+
+    class Module(torch.nn.Linear, FakeModel):
+        def __init__(self):
+            torch.nn.Linear.__init__(self, 1, 1, dtype=torch.float64)
+            FakeModel.__init__(self, machine, lambda: 1.0)
+
+    baseline = contestant(FakeModel(machine, lambda: 1.0, "ar"), method="beam", beams=4)
+    found = measure(
+        contestant(Module()), baseline=baseline, requests=REQUESTS, profile=TINY, batch=2, seed=0,
+        stopwatch=Stopwatch(machine.clock),
+    )  # fmt: skip
+    signature = found.values["ratio_to_ar"].signature
+    for part in (f"device_name:{processor()}", "dtype:float64", "baseline:ar", "baseline_decode:beam 4", "candidates:1"):
+        assert part in signature.split("|")
+    assert found.evidence["baseline_dtype"] == "float32"
 
 
 def test_no_baseline_no_ratio():
@@ -220,17 +359,17 @@ def test_a_sleeping_model_is_measured_within_one_percent():
             return [Generation(id=r.id, texts=("a",)) for r in requests]
 
     sleeper = contestant(Sleeper(Machine(), None))
-    sizes = dataclasses.replace(TINY, latency_requests=4)
-    found = measure(sleeper, baseline=None, requests=REQUESTS, profile=sizes, batch=2, seed=0).values
-    assert found["latency_ms_p50"].value == pytest.approx(np.median(slept[3:7]), rel=0.01)
+    found = measure(sleeper, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0).values
+    assert found["latency_ms_p50"].value == pytest.approx(np.median(slept[3:9]), rel=0.01)
     assert found["latency_ms_p50"].value >= 100
 
 
 def test_short_answers_are_flagged_and_bad_input_is_refused():
     machine = Machine()
     short = contestant(FakeModel(machine, lambda: 1.0, tokens=3), fixed_length=True)
-    found = measure(short, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0, clock=machine.clock).values
-    assert "2 answers have another length than the fixed one" in found["latency_ms_p50"].flags
+    watch = Stopwatch(machine.clock)
+    found = measure(short, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0, stopwatch=watch).values
+    assert "6 answers have another length than the fixed one" in found["latency_ms_p50"].flags
 
     class Mute(FakeModel):
         def generate(self, requests, settings):

@@ -11,16 +11,24 @@ from harness.runner.pool import SerialPool
 from harness.tracking.records import Store, rows
 
 
+def cell(row):
+    return row.model, row.task, row.family, row.schedule, row.seed
+
+
 @pytest.fixture(scope="session")
 def finished():
-    """Name of a grid -> rows of its finished cells; nothing may have failed."""
+    """Name of a grid, and what must be in it -> its rows: exactly these cells, and all of them done.
 
-    def run_to_the_end(name):
+    A cell is (model, task, family, schedule, seed).
+    """
+
+    def run_to_the_end(name, expected):
         store = Store(os.environ.get("HARNESS_LEARN_STORE", "runs"))
         with SerialPool() as pool:
             run(make_plan(load(name), store), store, pool)
-        found = rows(store, name)
-        assert [row.reason for row in found if row.status == "failed"] == []
-        return [row for row in found if row.status == "done"]
+        found = [row for row in rows(store, name) if row.status != "skipped"]
+        assert [(row.model, row.reason) for row in found if row.status != "done"] == []
+        assert sorted(map(cell, found), key=str) == sorted(expected, key=str)
+        return found
 
     return run_to_the_end

@@ -23,6 +23,21 @@ pytestmark = [
 ]
 GRID = "real-small"
 FLOORS = ("unigram", "copy-source", "template")
+ANSWERS = {
+    "gpt": [None], "seq2seq": [None], "diffuseq": ["sqrt@2000", "cosine-squared"], "copy-source": [None], "template": [None],
+}  # fmt: skip
+TEXTS = {
+    "gpt": [None], "d3pm": ["mutual-information", "cosine-squared"], "diffusion-lm": ["sqrt@2000", "cosine-squared"],
+    "unigram": [None],
+}  # fmt: skip
+MODELS = {("e2e", "a2t"): ANSWERS, ("multi30k", "t2t"): ANSWERS, ("e2e", "ucg"): TEXTS, ("wikitext2", "ucg"): TEXTS}
+CELLS = [
+    (model, task, family, schedule, 0)
+    for (task, family), models in MODELS.items()
+    for model, schedules in models.items()
+    for schedule in schedules
+]
+LEAST = 500
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +48,7 @@ def grid():
 @pytest.fixture(scope="module")
 def cells(finished):
     """Rows of every finished cell."""
-    return finished(GRID)
+    return finished(GRID, CELLS)
 
 
 def shuffled(grid, name, family):
@@ -50,6 +65,11 @@ def shuffled(grid, name, family):
         task=task, family=family, examples=examples, texts=others, generations=(), train=(), view=view, profile=grid.profile,
     )  # fmt: skip
     return ChrF()(evaluation)["chrf"]
+
+
+def test_every_cell_wrote_enough(cells):
+    assert [(row.model, row.task, row.settings["n"]) for row in cells if row.settings["n"] < LEAST] == []
+    assert [(row.model, row.task) for row in cells if row.metrics["mean_words"].n < LEAST] == []
 
 
 def test_unconditional_texts_are_likelier_than_unigram_samples(cells):

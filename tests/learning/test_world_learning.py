@@ -6,12 +6,26 @@ pytestmark = pytest.mark.slow
 GRID, POINTS, GPT = "world-learn", 0.08, 0.85
 UNCONDITIONAL = ("d3pm", "d3pm-uniform", "diffusion-lm")
 CONDITIONAL = ("diffuseq", "seq2seq")
+ANSWERS = {"gpt": None, "seq2seq": None, "diffuseq": "sqrt@2000", "copy-source": None, "template": None}
+SCHEDULES = {
+    "ucg": {
+        "gpt": None, "d3pm": "mutual-information", "d3pm-uniform": "cosine-plain@1000", "d3pm-gaussian": "linear-beta-fixed@1000",
+        "d3pm-nearest-neighbour": "mutual-information", "diffusion-lm": "sqrt@2000", "trigram": None,
+    },
+    "a2t": ANSWERS, "t2t": ANSWERS,
+}  # fmt: skip
+CELLS = [
+    (model, "world-small", family, schedule, seed)
+    for family, models in SCHEDULES.items()
+    for model, schedule in models.items()
+    for seed in (0, 1, 2)
+]
 
 
 @pytest.fixture(scope="module")
 def measured(finished):
     """(model, family, seed) -> metrics of every cell."""
-    return {(row.model, row.family, row.seed): row.metrics for row in finished(GRID)}
+    return {(row.model, row.family, row.seed): row.metrics for row in finished(GRID, CELLS)}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -1,6 +1,7 @@
 import gzip
 import http.server
 import io
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def test_source_speaks_of_itself(source: fetch.Source) -> None:
     assert source.address == "https://raw.githubusercontent.com/owner/repository/c0ffee/folder/train.txt"
     assert source.present()
     assert source.fetch().read_bytes() == TEXT
+
+
+def test_a_relative_folder_stays_where_it_was_when_first_used(source: fetch.Source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", "data")
+    monkeypatch.chdir(tmp_path)
+    assert source.present()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert source.present()
+    assert subprocess.check_output(["sh", "-c", "echo $HARNESS_DATA"], text=True).strip() == str(tmp_path / "data")
 
 
 def test_lines_end_at_newline_only(source: fetch.Source) -> None:

@@ -53,6 +53,9 @@ def test_parallel_files_must_be_as_long(write_sources) -> None:
         ('She said, "No"!', 'she said , " no " !'),
         ("A well-known $5 plan: 50%", "a well-known $ 5 plan : 50 %"),
         ("the mean na cl", "the mean na cl"),
+        ("the name 'Max' instead", "the name ' max ' instead"),
+        ("the name 'max ' instead", "the name ' max ' instead"),
+        ("they 'd said we 'll go , you 're late , i 've eaten", "they'd said we'll go , you're late , i've eaten"),
     ],
 )
 def test_one_form(story: str, expected: str) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from tasks.world.cache import cache_folder, cached_tables
+from tasks.world.cache import cache_folder, cached_tables, cached_texts
 from tasks.world.language import Language, compiled, digest_of, reduced
 from tasks.world.sizes import SIZES, replace
 
@@ -19,15 +20,27 @@ def test_tables_are_compiled_once(monkeypatch, tmp_path):
     assert [path.name for path in cache_folder().iterdir()] == ["some-digest.npz"]
 
 
-def test_damaged_tables_are_compiled_again(monkeypatch, tmp_path, caplog):
+@pytest.mark.parametrize("content", [b"", b"PK", b"no tables"])
+def test_damaged_tables_are_compiled_again(monkeypatch, tmp_path, caplog, content):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     grammar = Language(SIZES["tiny"]).first
     path = cache_folder() / f"{digest_of(grammar)}.npz"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"no tables")
+    path.write_bytes(content)
     assert compiled(grammar, 16).states > 100
-    assert "compiling again" in caplog.text
+    assert "making it again" in caplog.text
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("damage", [None, b"", b'[["tex'])
+def test_texts_are_found_once_and_again_when_damaged(monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = [("one \u00e9", "two"), (), ("three",)]
+    assert cached_texts("some-digest", lambda: rows) == rows
+    if damage is not None:
+        (cache_folder() / "some-digest.json").write_bytes(damage)
+    assert cached_texts("some-digest", refuse if damage is None else lambda: rows) == rows
+    assert cached_texts("some-digest", refuse) == rows
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):

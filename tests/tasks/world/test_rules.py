@@ -50,10 +50,25 @@ def test_a_dead_end_is_refused():
         expand(grammar)
 
 
-def test_probabilities_of_the_rules_that_apply_sum_to_one(small):
-    for head in small.first.by_head:
-        if head not in ("LAST", "NEXT", "MORE1"):
-            continue
-        for number in ("sg", "pl"):
-            choices = small.first.choices(head, Memory(said=3, number=number, kind="tavern"))
-            assert sum(share for share, _ in choices) == pytest.approx(1)
+@pytest.mark.parametrize(
+    ("head", "said", "expected"),
+    [
+        ("MORE1", 0b11, {"NEXT MORE2": 1}),
+        ("MORE1", 0b111, {"": 0.45, "NEXT MORE2": 0.55}),
+        ("MORE1", 0b111111, {"": 1}),
+        ("TAIL", 0b11, {"": 0.6, "and ATOM0": 0.4}),
+        ("PRED1", 0b11111, {"ATOM1": 1}),
+        ("OWNER1", 0, {"": 0.6, "that the owner.sg!owner own.sg": 0.2, "that the owner.pl!owner own.pl": 0.2}),
+    ],
+)
+def test_rules_that_apply_are_chosen_in_proportion_to_their_weights(small, head, said, expected):
+    chosen = {rule.first: share for share, rule in small.first.choices(head, Memory(said=said))}
+    assert chosen == pytest.approx({items(text): share for text, share in expected.items()})
+
+
+def test_values_are_chosen_by_their_law_given_what_was_said(small):
+    """After a bad review: 0.38 of 0.53 are cheap, and the dear 0.15 are split between two prices."""
+    chosen = small.first.choices("COSTnom", Memory(said=small.first.law.bit("rating"), rating="bad"))
+    assert {rule.draws[0][1]: share for share, rule in chosen} == pytest.approx(
+        {"low": 0.38 / 0.53, "fair": 0.075 / 0.53, "high": 0.075 / 0.53}
+    )

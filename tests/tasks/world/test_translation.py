@@ -27,15 +27,27 @@ def test_parser_automaton_and_translation_agree_on_the_long_sizes(name):
         assert ordered(meaning)[0][0] == "name"
 
 
-def test_different_texts_have_different_translations(tiny, tiny_law):
-    texts = list(tiny_law)[::9]
-    assert len({tiny.translation(text) for text in texts}) == len(texts)
+def test_different_texts_have_different_translations(tiny, tiny_law, small, small_texts):
+    for spoken, texts in ((tiny, list(tiny_law)[::9]), (small, set(small_texts[:500]))):
+        assert len({spoken.translation(text) for text in texts}) == len(texts)
 
 
-def test_a_translation_is_as_probable_as_its_source(tiny, tiny_law):
-    for text in list(tiny_law)[::97]:
-        there = tiny.second_parser.probability(tiny.translation(text))
-        assert there == pytest.approx(tiny.parser.probability(text))
+def test_a_translation_is_as_probable_as_its_source(tiny, tiny_law, small, small_texts):
+    for spoken, texts in ((tiny, list(tiny_law)[::97]), (small, small_texts[:500])):
+        for text in texts:
+            there = spoken.second_parser.probability(spoken.translation(text))
+            assert there == pytest.approx(spoken.parser.probability(text), rel=1e-9, abs=0)
+
+
+def test_each_word_of_neither_nor_is_translated_by_itself(small):
+    rest = ". it serves thai food . it stands near the mill ."
+    pairs = {
+        tuple(small.translation(f"the crown is neither {low} nor {high} {rest}").split()[2:5:2])
+        for low in ("cheap", "frugal")
+        for high in ("costly", "lavish")
+    }
+    assert len(pairs) == 4
+    assert [len(set(words)) for words in zip(*pairs, strict=True)] == [2, 2]
 
 
 def test_the_languages_share_punctuation_alone(small):

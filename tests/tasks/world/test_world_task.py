@@ -39,6 +39,22 @@ def test_the_tokenizer_of_the_training_split_knows_every_word_of_the_test_split(
             assert tokenizer.decode(tokenizer.encode(text)) == text == text.lower()
 
 
+@pytest.mark.parametrize(
+    ("t2t", "family"), [("translation", "a2t"), *((t2t, "t2t") for t2t in ("translation", "paraphrase", "simplification"))]
+)
+def test_examples_are_the_same_from_the_cache(monkeypatch, tmp_path, t2t, family):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = world(t2t=t2t).load(family)
+    monkeypatch.setattr("tasks.world.language.translate", refuse)
+    monkeypatch.setattr("tasks.world.task.Realisations", refuse)
+    assert world(t2t=t2t).load(family) == found
+    assert world(t2t=t2t).load("ucg").test
+
+
+def refuse(*arguments):
+    raise AssertionError("found again although it is in the cache")
+
+
 def test_splits_have_seeds_of_their_own():
     few, many = world(), world(valid=500)
     assert few.texts("train") == many.texts("train")
@@ -82,10 +98,31 @@ def test_the_fingerprint_decides_the_examples():
     assert world().fingerprint("a2t") == world().load("a2t").digest
 
 
-def test_the_overlap_of_the_splits_is_stated():
-    tiny, small = world().overlap(), World(size="small").overlap()
-    assert set(tiny) == {"valid", "test", "judge"}
-    assert all(share < 0.01 for share in small.values())
+def test_the_version_of_translation_enters_the_fingerprint_of_translation_alone(monkeypatch):
+    cases = [(world(t2t=t2t), family) for t2t in ("translation", "paraphrase") for family in FAMILIES]
+    before = [task.fingerprint(family) for task, family in cases]
+    monkeypatch.setattr("tasks.world.task.TRANSLATION_VERSION", 99)
+    after = [task.fingerprint(family) for task, family in cases]
+    changed = [(task.t2t, family) for (task, family), one, other in zip(cases, before, after, strict=True) if one != other]
+    assert changed == [("translation", "t2t")]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "texts", "meanings"),
+    [
+        ({"size": "tiny"}, 0.91, 1.0),
+        ({"size": "tiny", "train": 4000, "valid": 200, "judge": 4000, "test": 600}, 0.66, 1.0),
+        ({"size": "small"}, 0.004, 0.185),
+    ],
+)
+def test_the_overlap_of_the_splits_is_as_stated(parameters, texts, meanings):
+    task = World(**parameters)
+    overlap, meaning = task.overlap(), task.language.automaton.meaning
+    assert set(overlap) == {"valid", "test", "judge"}
+    known = {frozenset(meaning(text).items()) for text in task.texts("train")}
+    asked = [frozenset(meaning(text).items()) for text in task.texts("test")]
+    assert overlap["test"] == pytest.approx(texts, abs=0.005 if texts > 0.1 else 0.0005)
+    assert sum(map(known.__contains__, asked)) / len(asked) == pytest.approx(meanings, abs=0.005)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""`kill -9` of a driver whose stages run on a local Ray: the same command goes on where it was, and the rows are the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.grid import load
+from harness.runner.execute import run
+from harness.runner.plan import make_plan
+from harness.runner.pool import SerialPool
+from harness.tracking.records import Store, rows
+
+pytestmark = pytest.mark.ray
+PLUGINS = Path(__file__).parent / "plugins.py"
+GRID = f"""
+models: [{{name: "{PLUGINS}:Parrot", pause: 0.2}}, {{name: "{PLUGINS}:Diffuser", pause: 0.2}}]
+tasks: ["{PLUGINS}:Letters:ucg"]
+steps: [2, 4]
+seeds: [0, 1]
+budget: {{tokens: 10}}
+judge: {{name: "{PLUGINS}:Judge"}}
+metrics: ["{PLUGINS}:Counted", "{PLUGINS}:Judged"]
+profile: test
+"""
+DRIVER = """
+import sys
+from harness.grid import load
+from harness.runner.execute import run
+from harness.runner.plan import make_plan
+from harness.runner.ray_pool import RayPool
+from harness.tracking.records import Store
+
+store = Store(sys.argv[2])
+with RayPool(num_cpus=2) as pool:
+    run(make_plan(load(sys.argv[1]), store), store, pool)
+"""
+
+
+def records(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.json") if "records" in path.parts}
+
+
+def wait_until(holds, seconds=120):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_killed_driver_is_continued(tmp_path):
+    grid, driver, store = tmp_path / "grid.yaml", tmp_path / "driver.py", tmp_path / "ray"
+    grid.write_text(GRID)
+    driver.write_text(DRIVER)
+
+    def start():
+        return subprocess.Popen([sys.executable, str(driver), str(grid), str(store)], start_new_session=True)
+
+    killed = start()
+    wait_until(lambda: len(records(store)) >= 4)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    before = records(store)
+    assert start().wait(240) == 0
+    with SerialPool() as pool:
+        run(make_plan(load(grid)), Store(tmp_path / "serial"), pool)
+    after = records(store)
+    assert {key: after[key] for key in before} == before
+    assert after.keys() == records(tmp_path / "serial").keys()
+    assert len(before) < len(after)
+    assert [row.reproducible() for row in rows(Store(store))] == [row.reproducible() for row in rows(Store(tmp_path / "serial"))]
