@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,18 +54,36 @@ def wait_until(holds, seconds=120):
         time.sleep(0.02)
 
 
-def test_a_killed_driver_is_continued(tmp_path):
+def processes(folder):
+    """Processes whose command line names a folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [file.parent.name] if folder in file.read_text() else []
+    return found
+
+
+@pytest.fixture
+def temporary():
+    """A folder for Ray's files, with a path short enough for its sockets."""
+    with tempfile.TemporaryDirectory(prefix="kill-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def test_a_killed_driver_is_continued(tmp_path, temporary):
     grid, driver, store = tmp_path / "grid.yaml", tmp_path / "driver.py", tmp_path / "ray"
     grid.write_text(GRID)
     driver.write_text(DRIVER)
 
     def start():
-        return subprocess.Popen([sys.executable, str(driver), str(grid), str(store)], start_new_session=True)
+        command, environment = [sys.executable, str(driver), str(grid), str(store)], {**os.environ, "TMPDIR": temporary}
+        return subprocess.Popen(command, env=environment, start_new_session=True)
 
     killed = start()
     wait_until(lambda: len(records(store)) >= 4)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
+    wait_until(lambda: not processes(temporary))
     before = records(store)
     assert start().wait(240) == 0
     with SerialPool() as pool:

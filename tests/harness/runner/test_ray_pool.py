@@ -218,10 +218,6 @@ def test_without_an_address_ray_is_local_whatever_the_environment_says():
     assert made.stdout.split() == ["1", "True"], made.stderr
 
 
-def test_every_node_must_see_the_store(tmp_path, pool):
-    pool.reach(str(tmp_path / "runs"))
-
-
 def test_placement_counts_devices():
     node = Node("n", 8.0, 2, 16.0)
     assert node.devices_for(0.0) == []

@@ -21,7 +21,7 @@ tasks:
   - {name: world, size: tiny, train: 60, valid: 20, judge: 40, test: 20, families: [ucg, t2t]}
 steps: [4]
 budget: {tokens: 2_000}
-judge: {tokens: 2_000, width: 16, layers: 1}
+judge: {tokens: 2_000, width: 24, layers: 1}
 metrics: [likelihood, judge-perplexity, lengths, chrf, world]
 profile: test
 latency: false
