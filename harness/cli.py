@@ -4,8 +4,11 @@ Heavy libraries are imported by the commands that need them, so that `harness --
 """
 
 import importlib.util
+import io
 import json
 import os
+import shlex
+import signal
 import sys
 from contextlib import closing
 from enum import StrEnum
@@ -66,6 +69,9 @@ def main() -> None:
     """Entry point: errors that a user can repair are printed without a traceback, with exit status 2."""
     from harness.report.escape import visible
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except HarnessError as error:
@@ -86,13 +92,15 @@ def _start() -> None:
 def plan(grid: GridArgument, store: StoreOption = "./runs", as_json: JsonOption = False) -> None:
     """Show what a grid comes to: cells, skips with reasons, trainings, time and memory. Spends nothing."""
     from harness.grid import load
-    from harness.report.plans import as_record, as_text
+    from harness.report.plans import as_record, as_text, notes
     from harness.runner.plan import make_plan
     from harness.tracking.records import Store
 
     _check_installation()
-    made = make_plan(load(grid), Store.existing(store))
-    _say(_json(as_record(made)) if as_json else as_text(made))
+    loaded = load(grid)
+    made = make_plan(loaded, Store.existing(store))
+    remarks = notes(made, loaded)
+    _say(_json(as_record(made, remarks)) if as_json else as_text(made, remarks))
 
 
 @app.command()
@@ -106,7 +114,7 @@ def run(
 ) -> None:
     """Run a grid: what is in the store already is not done again."""
     from harness.display import watching
-    from harness.grid import load
+    from harness.grid import find, load
     from harness.runner.execute import run as execute
     from harness.runner.plan import make_plan
     from harness.tracking.records import Store
@@ -117,9 +125,19 @@ def run(
     idle = retry is None and set(made.stages) <= set(made.finished)
     with closing(_nobody() if idle else _pool(pool, address, cpus)) as workers:
         workers.check(made.stages.values())
+        _warn_of_another(opened, made.grid, find(grid))
         with watching(made) as listener:
             summary = execute(made, opened, workers, listener, retry_failed=retry is Retry.failed)
     _conclude(opened, made.grid, summary)
+
+
+def _warn_of_another(store: "Store", grid: str, file: Path) -> None:
+    other = store.take_name(grid, file)
+    if other is not None:
+        sys.stderr.write(
+            f"warning: in this store the grid {grid!r} was that of {other}; from now on it is that of {file.resolve()}. Cells "
+            "that only the former has are no longer shown, in MLflow neither. To keep both, write another `grid:` into one.\n"
+        )
 
 
 def _nobody() -> "Pool":
@@ -138,7 +156,7 @@ def _conclude(store: "Store", grid: str, summary: Any) -> None:
         _published(store, grid, None)
     except PublishError as error:
         _say(f"Not in MLflow: {error}")
-    options = f" --store {store.address}" if Path(store.address) != Path("runs").resolve() else ""
+    options = f" --store {shlex.quote(store.address)}" if Path(store.address) != Path("runs").resolve() else ""
     _say(f"Leaderboard: harness table {grid}{options}    in MLflow: harness ui {grid}{options}")
     if summary.failed or summary.blocked:
         _say(f"Some stages failed; the table says why. Again: harness run {grid} --retry failed{options}")
@@ -195,20 +213,26 @@ def ui(
     served = opened(store)
     folder = folder_of(served)
     views = _published(served, _name(grid), None)
-    with serving(folder, port=port or free_port()) as address:
-        for title, path in views.items():
-            _say(f"{title}: {address}{path}")
-        _say("Open one of these in a browser; Ctrl-C ends the server.")
-        _wait_for_interrupt()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serving(folder, port=port or free_port()) as address:
+            for title, path in views.items():
+                _say(f"{title}: {address}{path}")
+            _say("Open one of these in a browser; Ctrl-C ends the server.")
+            signal.pause()
+    except KeyboardInterrupt:
+        _say("")
 
 
 @app.command()
 def publish(grid: OptionalGrid = None, to: UriOption = None, store: StoreOption = "./runs") -> None:
     """Rebuild MLflow from the records, into any tracking address. Doing it again changes nothing."""
     from harness.leaderboard import opened
+    from harness.tracking.mlflow_sink import without_credentials
 
+    server = without_credentials(to).rstrip("/") if to is not None and to.startswith("http") else ""
     for title, path in _published(opened(store), _name(grid), to).items():
-        _say(f"{title}: {(to or '').rstrip('/') if (to or '').startswith('http') else ''}{path}")
+        _say(f"{title}: {server}{path}")
 
 
 def _published(store: "Store", grid: str | None, uri: str | None) -> dict[str, str]:
@@ -264,7 +288,10 @@ def _options(pairs: list[str]) -> dict[str, Any]:
     broken = [pair for pair in pairs if "=" not in pair]
     if broken:
         raise GridError(f"--set {broken[0]!r}: expected key=value.")
-    return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+    except (yaml.YAMLError, ValueError) as error:
+        raise GridError(f"--set: a value is not valid YAML: {error}") from error
 
 
 def _pool(name: PoolName | None, address: str | None, cpus: int | None) -> "Pool":
@@ -296,16 +323,6 @@ def _name(grid: str | None) -> str | None:
     from harness.leaderboard import grid_name
 
     return grid_name(_grid(grid))
-
-
-def _wait_for_interrupt() -> None:
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        _say("")
 
 
 def _json(value: Any) -> str:

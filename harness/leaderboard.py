@@ -1,9 +1,11 @@
 """The leaderboard as data: rows of a store, filtered, sorted, and as a pandas table."""
 
+import difflib
 import operator
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ __all__ = ["Condition", "cell_of", "columns_of", "frame", "lower_is_better", "or
 
 Cell = str | int | float | bool | None
 _FIELDS = ("low", "high", "n", "signature", "flags", "reason")
+_NEAR = 10
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
@@ -55,7 +58,8 @@ def opened(address: Path | str) -> "Store":
 
     store = Store.existing(address)
     if store is None:
-        raise StoreError(f"no store at {address}: `harness run GRID --store {address}` makes one; --store names another.")
+        command = f"harness run GRID --store {shlex.quote(str(address))}"
+        raise StoreError(f"no store at {address}: `{command}` makes one; --store names another.")
     return store
 
 
@@ -186,9 +190,9 @@ def select(
     rows = list(rows)
     for noun, name in (("task", task), ("family", family), ("model", model)):
         rows = _having(rows, noun, name) if name is not None else rows
-    conditions = [Condition.parse(text) for text in where]
+    parsed = [Condition.parse(text) for text in where]
+    conditions = [replace(condition, column=_column(rows, condition.column)) for condition in parsed]
     for condition in conditions:
-        _require_column(rows, condition.column)
         _require_kind(rows, condition)
     return [row for row in rows if all(condition(row) for condition in conditions)]
 
@@ -223,8 +227,8 @@ def order(rows: Iterable[Row], column: str) -> list[Row]:
     Raises:
         UnknownName: no row has the column.
     """
-    rows, name = list(rows), column.removeprefix("-")
-    _require_column(rows, name)
+    rows = list(rows)
+    name = _column(rows, column.removeprefix("-"))
     descending = (lower_is_better(rows, name) is False) != column.startswith("-")
     present = [row for row in rows if cell_of(row, name) is not None]
     present.sort(key=lambda row: _sort_key(cell_of(row, name)), reverse=descending)
@@ -250,6 +254,12 @@ def lower_is_better(rows: Iterable[Row], column: str) -> bool | None:
     return None
 
 
-def _require_column(rows: Sequence[Row], column: str) -> None:
-    if rows and column not in (known := columns_of(rows)):
-        raise UnknownName("column", column, known, "table")
+def _column(rows: Sequence[Row], name: str) -> str:
+    """A column by its full name; a latency or a cost may be named as the table prints it."""
+    known = columns_of(rows)
+    found = next((full for full in (name, f"latency.{name}", f"cost.{name}") if full in known), None)
+    if rows and found is None:
+        near = difflib.get_close_matches(name, known, n=_NEAR, cutoff=0.3) or known[:_NEAR]
+        others = f"… ({len(known)} in all: harness table --format csv)"
+        raise UnknownName("column", name, [*near, others], "table")
+    return found or name

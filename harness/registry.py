@@ -41,12 +41,12 @@ class Target:
         """Import and return the object.
 
         Raises:
-            GridError: the import failed; the message holds the original error.
+            GridError: the import failed, or ended the process; the message holds the original error.
         """
         module_name, _, attribute = self.reference.rpartition(":")
         try:
             module = self._file(Path(module_name)) if module_name.endswith(".py") else importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise GridError(f"{self.name}: importing {module_name} failed: {type(error).__name__}: {error}") from error
         try:
             return getattr(module, attribute)

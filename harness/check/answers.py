@@ -44,7 +44,7 @@ def tells_how_its_texts_ended(case: Case) -> None:
         )
         if case.speaks_the_tasks_tokens and item.ids is not None:
             ends = tuple("eos" if ids[-1:] == (EOS,) else "length" for ids in item.ids)
-            require(reasons in ((), ends), f"finish_reasons are {reasons}; the ids end with {ends}: 'eos' where the last id is EOS.")
+            require(reasons in ((), ends), f"finish_reasons are {reasons}; expected {ends}: 'eos' where the last id is EOS.")
         require(
             positions is None or positions >= max(item.network_calls, 0),
             f"positions_processed is {positions} for {item.network_calls} network calls; expected at least one for each call, "
@@ -93,13 +93,13 @@ def depends_on_the_condition(case: Case) -> None:
     """Another source or control gives another text to some request, and another likelihood to some example."""
     if case.family == "ucg" or (case.design.kind == "floor" and case.design.conditioning == "none"):
         raise InapplicableError("nothing is given but a seed" if case.family == "ucg" else "the design has no conditioning")
-    requests = case.requests()
+    requests = case.requests(candidates=_CANDIDATES)
     require(
         case.texts(with_other_conditions(requests)) != case.texts(requests),
         f"each of {len(requests)} requests was given the condition of another and all texts stayed the same; expected others. "
         "Let Request.condition enter the network.",
     )
-    before, after = case.model.likelihood(case.test), case.model.likelihood(with_other_conditions(case.test))
+    before, after = case.likelihood, case.model.likelihood(with_other_conditions(case.test))
     require(
         before is None or after is None or before.nats != after.nats,
         "other conditions gave the same likelihoods; expected those of the targets given Example.condition.",

@@ -1,6 +1,7 @@
 """The tiny task, generated on the spot, and one model that is tried on it in one family."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.construction import construct, schedule_for
+from harness.construction import construct
 from harness.contracts import (
     Budget,
     Content,
@@ -69,8 +70,8 @@ def _example(family: Family, name: str, draw: random.Random) -> Example:
 
 def with_other_conditions(items: Sequence[Conditioned]) -> list[Conditioned]:
     """The same items, each with the condition of the next."""
-    following = [*items[1:], items[0]]
-    return [replace(item, source=other.source, control=other.control) for item, other in zip(items, following, strict=True)]
+    givers = (items[(place + 1) % len(items)] for place in range(len(items)))
+    return [replace(item, source=giver.source, control=giver.control) for item, giver in zip(items, givers, strict=True)]
 
 
 def view_of(family: Family, train: Sequence[Example]) -> TaskView:
@@ -135,11 +136,11 @@ class Case:
         """The trained model."""
         return self.fitted[0]
 
-    @cached_property
+    @property
     def table(self) -> int | None:
         """Steps T of the native schedule; `None` for closed forms and where nothing is scheduled."""
-        schedule = schedule_for(self.model_class, self.design.schedule, self.view, self.size)
-        return None if schedule is None else schedule.steps
+        found = re.search(r"@(\d+)", self.design.schedule or "")
+        return int(found[1]) if found else None
 
     @property
     def speaks_the_tasks_tokens(self) -> bool:
@@ -172,13 +173,7 @@ class Case:
         """Request -> the texts of another model."""
         return {generation.id: generation.texts for generation in other.generate(self.requests(), self.settings())}
 
-    def likelihood(self, scored: Sequence[Example]) -> Likelihood:
-        """Likelihood of examples.
-
-        Raises:
-            InapplicableError: the model has none.
-        """
-        found = self.model.likelihood(scored)
-        if found is None:
-            raise InapplicableError("has no likelihood")
-        return found
+    @cached_property
+    def likelihood(self) -> Likelihood | None:
+        """What the trained model says of the test examples."""
+        return self.model.likelihood(self.test)

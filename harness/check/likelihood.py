@@ -6,6 +6,7 @@ from typing import get_args
 
 from harness.check.case import CANVAS, Case, InapplicableError, require
 from harness.contracts import Likelihood
+from harness.errors import ModelError
 
 _TOLERANCE = 1e-3  # relative: other batches add up in another order
 _DEVIATIONS = 6
@@ -13,20 +14,23 @@ _DEVIATIONS = 6
 
 def gives_a_likelihood_as_its_design_says(case: Case) -> None:
     """One finite value per example, none negative, of the declared kind; tokens and bytes are those of the targets."""
-    found, declared = case.model.likelihood(case.test), case.design.likelihood
+    found, declared = case.likelihood, case.design.likelihood
     if found is None:
         require(declared is None, f"likelihood is None; the design says {declared!r}.")
         raise InapplicableError("has no likelihood")
     require(found.kind == declared, f"likelihood of kind {found.kind!r}; the design says {declared!r}.")
     require(found.kind in get_args(Likelihood.__annotations__["kind"]), f"unknown kind {found.kind!r}.")
-    for name in ("nats", "tokens", "bytes", "mc_errors"):
-        values = getattr(found, name)
-        if name != "mc_errors" or values is not None:
-            require(len(values) == len(case.test), f"{len(values)} {name} for {len(case.test)} examples; expected one for each.")
+    _require_one_for_each(len(case.test), found)
     _require_numbers("a likelihood is", "nats", found.nats)
     _require_numbers("a Monte-Carlo error is", "nats", found.mc_errors or ())
     require(any(found.nats), f"all {len(found.nats)} likelihoods are 0 nats; expected -log p(target): no model is that sure.")
     _require_sizes(case, found)
+
+
+def _require_one_for_each(examples: int, found: Likelihood) -> None:
+    counted = {name: getattr(found, name) for name in ("nats", "tokens", "bytes", "mc_errors")}
+    wrong = next((name for name, values in counted.items() if values is not None and len(values) != examples), None)
+    require(wrong is None, f"{len(counted[wrong]) if wrong else 0} {wrong} for {examples} examples; expected one for each.")
 
 
 def _require_numbers(what: str, unit: str, values: Sequence[float]) -> None:
@@ -48,10 +52,16 @@ def _require_sizes(case: Case, found: Likelihood) -> None:
 
 def gives_each_example_its_own_likelihood(case: Case) -> None:
     """Reversed examples get reversed values, a part of them the same values."""
-    whole = case.likelihood(case.test)
+    whole = case.likelihood
+    if whole is None:
+        raise InapplicableError("has no likelihood")
+    _require_one_for_each(len(case.test), whole)
     places = range(len(case.test))
     for what, chosen in (("in reversed order", places[::-1]), ("3 to 6 by themselves", places[3:7])):
-        found = case.likelihood([case.test[place] for place in chosen])
+        found = case.model.likelihood([case.test[place] for place in chosen])
+        if found is None:
+            raise ModelError(f"likelihood is None with examples {what}; expected values for them as for all.")
+        _require_one_for_each(len(chosen), found)
         for index, place in enumerate(chosen):
             _require_same(case.test[place].target, what, (whole, place), (found, index))
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from harness.check.case import CANVAS, STEPS, Case, InapplicableError, require
+from harness.check.case import STEPS, Case, InapplicableError, require
 from harness.contracts import Generation
 
 _FEWER = STEPS // 2
@@ -44,14 +44,16 @@ class Calls:
         or within it. What lies within the network may be called more often than the network is.
         """
         for _, level in sorted(self.levels.items()):
-            repeated = [(_trainable(module), count) for module, count in level.items() if count > 1 and _trainable(module)]
+            repeated = [(_size(module), count) for module, count in level.items() if count > 1 and any(_size(module))]
             if repeated:
                 return max(repeated)[1]
         return 0
 
 
-def _trainable(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+def _size(module: nn.Module) -> tuple[int, int]:
+    """Parameters that are trained, so that no frozen encoder is taken for the network; and all of them."""
+    parameters = list(module.parameters())
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad), sum(map(Tensor.numel, parameters))
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def counts_its_network_calls(case: Case) -> None:
         _require_calls(given, range(seen, seen + 1), f"hooks saw {seen} forward calls of the network")
     elif case.design.kind == "autoregressive" and given.ids is not None:
         written = len(given.ids[0])
-        _require_calls(given, range(written, written + 2), f"{written} tokens were written; reading the condition may be one more")
+        _require_calls(given, range(written, written + 2), f"{written} tokens were written; reading a condition may be one more")
     else:
         raise InapplicableError(f"says {given.network_calls} calls; the network is not called as a torch module")
 
@@ -98,7 +100,7 @@ def follows_the_number_of_steps(case: Case) -> None:
         expected = min(steps, chain)
         require(
             given.steps_used == expected,
-            f"steps_used is {given.steps_used} where {steps} steps were asked for; expected {expected}. Visit Sampling.steps steps.",
+            f"steps_used is {given.steps_used} where {steps} were asked for; expected {expected}. Visit Sampling.steps steps.",
         )
     if chain > _FEWER:
         _require_fewer(few.network_calls, many.network_calls, "network_calls says")

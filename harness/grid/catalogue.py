@@ -10,7 +10,7 @@ from harness.construction import design_of
 from harness.contracts import ModelClass, Task
 from harness.design import Design
 from harness.errors import GridError
-from harness.grid.schema import Grid, ModelEntry, ScheduleEntry, TaskEntry
+from harness.grid.schema import Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
 from harness.measurement import Metric
 from harness.registry import Group, Target, resolve
 
@@ -72,8 +72,8 @@ class Catalogue:
         model = self.model(entry.name)
         try:
             design = design_of(model, entry.options)
-        except (TypeError, ValueError) as error:
-            raise GridError(f"{entry.place}model {entry.title!r} refuses its options {entry.options}: {error}") from error
+        except Exception as error:
+            raise _refusal("model", entry, error) from error
         if not isinstance(design, Design):
             raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
         return design
@@ -106,8 +106,8 @@ class Catalogue:
         made = self._loaded("tasks", entry.name)
         try:
             return made(**entry.options)
-        except (TypeError, ValueError) as error:
-            raise GridError(f"{entry.place}task {entry.title!r} refuses its options {entry.options}: {error}") from error
+        except Exception as error:
+            raise _refusal("task", entry, error) from error
 
     def fingerprint(self, entry: TaskEntry, family: Any) -> str:
         """Digest of the task's data in a family."""
@@ -120,6 +120,11 @@ class Catalogue:
     def libraries(self, name: str) -> dict[str, str | None]:
         """Versions of the packages that a metric says its numbers depend on; `None` for one that is not installed."""
         return {package: _version(package) for package in getattr(self.metric(name), "libraries", ())}
+
+
+def _refusal(noun: str, entry: PluginEntry, error: Exception) -> GridError:
+    said = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+    return GridError(f"{entry.place}{noun} {entry.title!r} refuses its options {entry.options}: {said}")
 
 
 def _version(package: str) -> str | None:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.design import Design, Family
+from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.schema import DecodeEntry, Grid, ModelEntry, TaskEntry
 
@@ -58,11 +59,24 @@ def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:
     """All cells of a grid, without repetition, those of one training next to each other.
 
     Raises:
-        GridError: a plug-in that cannot be loaded, options that it refuses, an unknown schedule.
+        GridError: a plug-in that cannot be loaded, options that it refuses, an unknown schedule, a baseline that is not
+            autoregressive.
     """
     catalogue = catalogue or Catalogue(grid.folder)
+    _check_baseline(grid, catalogue)
     cells = {cell.identity: cell for task in grid.tasks for cell in _of_task(grid, task, catalogue)}
     return list(cells.values())
+
+
+def _check_baseline(grid: Grid, catalogue: Catalogue) -> None:
+    if grid.baseline is None:
+        return
+    able = [entry.title for entry in grid.models if catalogue.design(entry).kind == "autoregressive"]
+    if grid.baseline not in able:
+        raise GridError(
+            f"{grid.baseline_place}baseline {grid.baseline!r} is not autoregressive; those of this grid that are: "
+            f"{', '.join(able) or 'none'}."
+        )
 
 
 def _of_task(grid: Grid, task: TaskEntry, catalogue: Catalogue) -> Iterator[Cell]:

@@ -1,19 +1,18 @@
 """From a YAML file to a `Grid`; every complaint names the file, the line and near matches."""
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from harness.errors import GridError, UnknownName
+from harness.grid.complaints import Places, complaints, keys
 from harness.grid.schema import Grid, ScheduleEntry
 from harness.registry import Group, known, resolve
 
 SHIPPED = Path(__file__).parent.parent / "grids"
-Location = Sequence[str | int]
 
 
 def shipped() -> list[str]:
@@ -44,16 +43,23 @@ def load(name: str | Path) -> Grid:
         GridError: anything wrong in the file, with its line.
     """
     path = find(name)
-    text = path.read_text(encoding="utf-8")
+    text = _text_of(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise GridError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise GridError(f"{path}: a grid file is a mapping with keys such as models, tasks and budget; this one is not.")
     _check_keys(node, path)
     return _validated(data, path, Places(path, node))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GridError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
 def _check_keys(node: yaml.Node | None, path: Path) -> None:
@@ -82,39 +88,14 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
-class Places:
-    """Where things stand in a YAML file."""
-
-    def __init__(self, path: Path, node: yaml.Node | None) -> None:
-        self.path, self.node = path, node
-
-    def __call__(self, location: Location) -> str:
-        """`file:line` of a key or an item, as far as the location can be followed."""
-        node, line = self.node, 0
-        for part in location:
-            child = _child(node, part)
-            if child is None:
-                continue
-            node, line = child
-        return f"{self.path}:{line + 1}"
-
-
-def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((value, key.start_mark.line) for key, value in node.value if key.value == str(part)), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part].start_mark.line
-    return None
-
-
 def _validated(data: dict[str, Any], path: Path, places: Places) -> Grid:
     if "folder" in data:
-        raise GridError(f"{places(['folder'])}: unknown key 'folder'. Known: {', '.join(_keys(Grid))}.")
+        raise GridError(f"{places(['folder'])}: unknown key 'folder'. Known: {', '.join(keys(Grid))}.")
     given = {"grid": path.stem, **data, "folder": path.resolve().parent}
     try:
         grid = Grid.model_validate(given)
     except ValidationError as error:
-        raise GridError("\n".join(_complaint(item, places) for item in _distinct(error))) from None
+        raise GridError("\n".join(complaints(error, places))) from None
     _place(grid, places)
     _check_budgets(grid, places)
     _check_titles(grid, places)
@@ -129,55 +110,7 @@ def _place(grid: Grid, places: Places) -> None:
             entry.put(f"{places([key, index])}: ")
     if "judge" in grid.model_fields_set:
         grid.judge.put(f"{places(['judge'])}: ")
-
-
-def _distinct(error: ValidationError) -> list[Any]:
-    found = error.errors(include_url=False)
-    deeper = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
-    return [item for item in found if not (item["type"] == "too_short" and item["loc"] in deeper)]
-
-
-def _complaint(item: Any, places: Places) -> str:
-    location, where = item["loc"], places(item["loc"])
-    if item["type"] == "extra_forbidden":
-        known = _keys(_section_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=2, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return f"{where}: unknown key {location[-1]!r}.{hint} Known: {', '.join(known)}."
-    key = ".".join(str(part) for part in location)
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return f"{where}: {key} is missing."
-    hint = _hint(item["input"])
-    return f"{where}: {key}: {message}; given: {item['input']!r}.{hint}"
-
-
-def _hint(given: object) -> str:
-    if not isinstance(given, str):
-        return ""
-    try:
-        float(given)
-    except ValueError:
-        return ""
-    return " YAML reads this as text: write 2000000 or 2_000_000 for 2e6, and 1.0e-3 for 1e-3."
-
-
-def _keys(section: type[BaseModel]) -> list[str]:
-    return sorted(name for name in section.model_fields if name != "folder")
-
-
-def _section_at(location: Location) -> type[BaseModel]:
-    section: type[BaseModel] = Grid
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = _section_in(section.model_fields[part].annotation) or section
-    return section
-
-
-def _section_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)
+    grid.put_baseline(f"{places(['baseline'])}: ")
 
 
 def _check_budgets(grid: Grid, places: Places) -> None:
@@ -202,6 +135,8 @@ def _check_titles(grid: Grid, places: Places) -> None:
     for key, noun, entries, own in (("tasks", "tasks", tasks, "label"), ("decode", "decodings", decodings, "name")):
         contents: dict[str, str] = {}
         for index, (title, content) in enumerate(entries):
+            if key == "tasks" and {"'", '"'} <= set(title):
+                raise GridError(f"{places([key, index])}: no query of MLflow holds both quotes of {title}; use one of them.")
             if contents.setdefault(title, content) != content:
                 raise GridError(
                     f"{places([key, index])}: two different {noun} are called {title!r}; tell them apart with `{own}`."
@@ -231,6 +166,9 @@ def _check_name(group: Group, name: str, grid: Grid, where: str) -> None:
 
 def _check_schedule(schedule: ScheduleEntry, where: str) -> None:
     if schedule.name == "native":
+        if schedule.options:
+            given = ", ".join(schedule.options)
+            raise GridError(f"{where}: 'native' is each paper's own schedule and takes no parameters: leave out {given}.")
         return
     from harness.schedules.names import parse
 

@@ -14,6 +14,7 @@ from harness.design import Family
 
 Kind = Literal["tokenize", "fit", "likelihood", "generate", "select", "score", "time"]
 Item = TypeVar("Item")
+MOST = 10**18
 Many = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]
 
 
@@ -134,8 +135,8 @@ class ScheduleEntry(OpenSection):
 class BudgetEntry(Section):
     """Training budget: positions of target canvas seen, and a target number of parameters."""
 
-    tokens: Annotated[int, Field(ge=0)]
-    parameters: Annotated[int, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(ge=0, le=MOST)]
+    parameters: Annotated[int, Field(gt=0, le=MOST)] | None = None
 
 
 class DecodeEntry(Section):
@@ -180,8 +181,8 @@ class JudgeEntry(OpenSection):
     """The judge: by default the model `judge`, with twice the largest budget of a contestant."""
 
     name: str = "judge"
-    tokens: Annotated[int, Field(ge=0)] | None = None
-    parameters: Annotated[int, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    parameters: Annotated[int, Field(gt=0, le=MOST)] | None = None
 
     @cached_property
     def model(self) -> ModelEntry:
@@ -229,7 +230,11 @@ def _name(value: str) -> str:
 
 
 def _budgets(value: object) -> object:
-    return {"default": value} if isinstance(value, dict) and ("tokens" in value or "parameters" in value) else value
+    """One budget stands for all where it is not a map of maps."""
+    if not isinstance(value, dict) or not value:
+        return value
+    single = "tokens" in value or "parameters" in value or not any(isinstance(item, dict) for item in value.values())
+    return {"default": value} if single else value
 
 
 def _latency(value: object) -> object:
@@ -251,7 +256,7 @@ class Grid(Section):
     models: Many[Annotated[ModelEntry, BeforeValidator(_named)]]
     tasks: Many[TaskEntry]
     schedules: Many[Annotated[ScheduleEntry, BeforeValidator(_named)]] = (ScheduleEntry(name="native"),)
-    steps: Many[Annotated[int, Field(ge=1)]] = (32,)
+    steps: Many[Annotated[int, Field(ge=1, le=MOST)]] = (32,)
     seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
     budget: Annotated[dict[str, BudgetEntry], BeforeValidator(_budgets)]
     decode: Many[DecodeEntry] = (DecodeEntry(),)
@@ -263,6 +268,16 @@ class Grid(Section):
     resources: dict[Kind, Resources] = {}
     limits: dict[Kind, Limits] = {}
     folder: Path = Field(default=Path("."), exclude=True)
+    _baseline_place: str = PrivateAttr(default="")
+
+    @property
+    def baseline_place(self) -> str:
+        """Where the baseline is named, as "file:line: "; empty for grids that were not read from a file."""
+        return self._baseline_place
+
+    def put_baseline(self, place: str) -> None:
+        """Say where the baseline is named."""
+        self._baseline_place = place
 
     def budget_of(self, label: str) -> BudgetEntry:
         """The budget of a model; `reading` has made sure that there is one."""

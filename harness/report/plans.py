@@ -1,17 +1,45 @@
 """A plan for the eye and for machines: cells, skips with reasons, trainings, estimated time and memory."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from harness.display import duration
+from harness.errors import GridError
+from harness.grid import Grid
 from harness.report.escape import code_cell, markdown_cell
 from harness.report.export import grid_of_text
-from harness.runner.plan import Plan, PlannedCell
+from harness.runner.hardware import available_cpus, check_machine, machine_memory
+from harness.runner.plan import Plan, PlannedCell, bare
 
 _COLUMNS = ("model", "task", "family", "schedule", "steps", "seed", "decode")
 
 
-def as_record(plan: Plan) -> dict[str, Any]:
+def notes(plan: Plan, grid: Grid) -> list[str]:
+    """What a reader of the plan might not expect: metrics that say nothing of a cell, resources that this machine has not."""
+    return [*_unmeasured(plan, grid), *_beyond_this_machine(plan)]
+
+
+def _unmeasured(plan: Plan, grid: Grid) -> list[str]:
+    named = grid.metrics if grid.metrics != "default" else ()
+    missing = {
+        (metric, planned.cell.task.title, planned.cell.family): None
+        for planned in plan.cells for metric in named if f"score/{bare(metric)}" not in planned.stages
+    }  # fmt: skip
+    return [f"metric {metric} is none for {family}: cells of {task} / {family} do without it" for metric, task, family in missing]
+
+
+def _beyond_this_machine(plan: Plan) -> list[str]:
+    found: dict[str, None] = {}
+    for stage in {stage.kind: stage for stage in plan.stages.values()}.values():
+        try:
+            check_machine([stage], cpus=available_cpus(), memory=machine_memory())
+        except GridError as error:
+            found[str(error)] = None
+    return list(found)
+
+
+def as_record(plan: Plan, remarks: Sequence[str] = ()) -> dict[str, Any]:
     """The plan as plain objects."""
     estimate, left = plan.estimate, [key for key in plan.stages if key not in plan.finished]
     return {
@@ -24,6 +52,7 @@ def as_record(plan: Plan) -> dict[str, Any]:
             "trainings": estimate.trainings, "tokens": estimate.tokens, "seconds": estimate.seconds,
             "memory_gib": estimate.memory,
         },
+        "notes": list(remarks),
     }  # fmt: skip
 
 
@@ -32,8 +61,8 @@ def kinds(plan: Plan) -> Counter[str]:
     return Counter(stage.kind for stage in plan.stages.values())
 
 
-def as_text(plan: Plan) -> str:
-    """The plan as text: a table of cells, the skipped ones, and what is left to be spent."""
+def as_text(plan: Plan, remarks: Sequence[str] = ()) -> str:
+    """The plan as text: a table of cells, the skipped ones, remarks, and what is left to be spent."""
     left = sum(1 for key in plan.stages if key not in plan.finished)
     lines = [f"Grid {plan.grid}: {len(plan.cells)} cells, {len(plan.skipped)} skipped.", ""]
     if plan.cells:
@@ -42,7 +71,8 @@ def as_text(plan: Plan) -> str:
     for cell in plan.skipped:
         reasons.setdefault(cell.cell.reason or "", []).append(cell.cell.name)
     lines += [f"- skipped: {markdown_cell(reason)}: {code_cell('; '.join(names))}" for reason, names in reasons.items()]
-    lines += [""] if reasons else []
+    lines += [f"- note: {markdown_cell(remark)}" for remark in remarks]
+    lines += [""] if reasons or remarks else []
     stages = ", ".join(f"{number} {kind}" for kind, number in kinds(plan).items())
     lines += [f"Stages: {len(plan.stages)} ({stages}); {len(plan.stages) - left} are in the store, {left} are left."]
     lines += [

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from harness.grid.schema import Limits, Resources
@@ -46,12 +45,6 @@ class Source:
 
     target: Target
     text: str | None = None
-
-    @classmethod
-    def of(cls, target: Target) -> "Source":
-        """With the file's content, where it is a file."""
-        path = target.reference.rpartition(":")[0]
-        return cls(target, Path(path).read_text(encoding="utf-8") if path.endswith(".py") else None)
 
 
 @dataclass(frozen=True, slots=True)

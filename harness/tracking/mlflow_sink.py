@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SamplesOf = Callable[[Row], Sequence[Mapping[str, Any]] | None]
 _PAGE = 1000
+_FIRST_TRY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_CREDENTIALS = re.compile(r"(?<=://)\S*@|(?<=[?&])(password|token)=[^&\s]+")
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 
@@ -135,10 +137,14 @@ def _reported(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, CommandError, OSError, sqlite3.Error) as error:
-        raise PublishError(
-            f"MLflow at {uri} cannot be written: {error}. The records are safe; say `harness publish` later."
-        ) from error
+    except (MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, sqlite3.Error) as error:
+        said = without_credentials(f"MLflow at {uri} cannot be written: {error}")
+        raise PublishError(f"{said}. The records are safe; say `harness publish` later.") from None
+
+
+def without_credentials(text: str) -> str:
+    """The text with no user, password or token in any address that it holds."""
+    return _CREDENTIALS.sub("", text)
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -147,16 +153,47 @@ def _client(uri: str) -> "MlflowClient":
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     path = _database(uri)
+    if path is not None and not path.exists():
+        _make_database(path)
     client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
+    with _little_patience():
+        client.search_experiments(max_results=1)
     if path is not None:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=wal")
     return client
 
 
+def _make_database(path: Path) -> None:
+    """Under another name first: MLflow never mends a database whose making was interrupted."""
+    from mlflow import MlflowClient
+
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(path)
+
+
+@contextmanager
+def _little_patience() -> Iterator[None]:
+    """Let MLflow try a server once and briefly; by itself it repeats for minutes."""
+    before = {name: os.environ.get(name) for name in _FIRST_TRY}
+    os.environ.update(_FIRST_TRY)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def _database(uri: str) -> Path | None:
-    """Where a local database lies, its folder made; `None` for a server."""
+    """Where a local database lies, its folder made; `None` for a server.
+
+    Raises:
+        PublishError: the text is no address, or the database has no absolute path.
+    """
+    if "://" not in uri and not uri.startswith(("databricks", "file:")):
+        raise PublishError(f"{uri!r} is no address: write https://host for a server, sqlite:////absolute/path for a database.")
     path = uri.removeprefix("sqlite:///")
     if path == uri:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.errors import UnknownName
+from harness.errors import StoreError, UnknownName
 from harness.tracking.records import Record, Store
 from harness.tracking.rows import Row, Value
 
@@ -22,14 +22,27 @@ def rows(store: Store, grid: str | None = None) -> list[Row]:
     """All rows of a store, or of one grid, in the grid's order.
 
     Raises:
+        StoreError: no grid at all was run in this store, or something in it was written by another version of the harness.
         UnknownName: no such grid was ever run in this store.
     """
     plans = store.grids()
+    if grid is not None and not plans:
+        raise StoreError(f"no grid has been run in the store {store.address}; --store names another.")
     if grid is not None and grid not in plans:
         raise UnknownName("grid", grid, plans, store.address)
     chosen = plans.values() if grid is None else [plans[grid]]
     reader = _Reader(store)
-    return [reader.row(cell) for plan in chosen for cell in plan["cells"]]
+    return [row for plan in chosen for row in _rows_of(plan, reader)]
+
+
+def _rows_of(plan: Mapping[str, Any], reader: "_Reader") -> list[Row]:
+    try:
+        return [reader.row(cell) for cell in plan["cells"]]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"{reader.store.address}/grids/{plan.get('grid')}.json, or a record that it names, was written by another version of "
+            f"the harness: {type(error).__name__}: {error}. Read it with that version, or run the grid again in a new store."
+        ) from error
 
 
 class _Reader:
@@ -85,7 +98,7 @@ def _value(item: Mapping[str, Any]) -> Value:
 
 
 def _latency(stages: Iterable[str], records: Mapping[str, Record]) -> dict[str, Value]:
-    """Batch 1 of the first finished pass; what is batched has its plain name in the first planned pass, elsewhere `name@batch`."""
+    """Batch 1 of the first finished pass; what is batched has its plain name in the first planned pass, else `name@batch`."""
     found: dict[str, Value] = {}
     for place, role in enumerate(role for role in stages if role.startswith("time/")):
         if role in records:

@@ -1,8 +1,9 @@
 """The truth: one small immutable record per finished stage, and the blobs that it names.
 
 Layout of a store: `objects/ab/<sha256>` (blobs), `records/ab/<key>.json` (finished stages), `records/ab/<key>.fail-<n>.json`
-(failed attempts), `checkpoints/<key>/` (training under way), `grids/<name>.json` (the plan as it was run), `identity`. A record
-is written last and at once: it is the commit. A stage that was killed has none and runs again.
+(failed attempts), `checkpoints/<key>/` (training under way), `grids/<name>.json` (the plan as it was run), `grids/<name>.file`
+(the file that it was read from), `identity`. A record is written last and at once: it is the commit. A stage that was killed has
+none and runs again.
 """
 
 import hashlib
@@ -207,11 +208,36 @@ class Store:
         """Keep a plan, so that its rows can be told without any plug-in."""
         self.files.write(f"grids/{grid}.json", json.dumps(plan, ensure_ascii=False, allow_nan=False).encode())
 
+    def take_name(self, grid: str, file: Path) -> str | None:
+        """Note which file bears a grid's name from now on; the other file that bore it until now, `None` where there was none."""
+        name, new = f"grids/{grid}.file", str(file.resolve())
+        before = self.files.read(name)
+        if before == new.encode():
+            return None
+        self.files.write(name, new.encode())
+        return before.decode() if before is not None else None
+
     def grids(self) -> dict[str, dict[str, Any]]:
-        """Plans by the name of their grid."""
+        """Plans by the name of their grid.
+
+        Raises:
+            StoreError: a file that holds no plan.
+        """
         names = sorted(name for name in self.files.names("grids") if name.endswith(".json"))
         plans = ((name, self.files.read(f"grids/{name}")) for name in names)
-        return {name.removesuffix(".json"): json.loads(data) for name, data in plans if data is not None}
+        return {name.removesuffix(".json"): self._plan(name, data) for name, data in plans if data is not None}
+
+    def _plan(self, name: str, data: bytes) -> dict[str, Any]:
+        try:
+            plan = json.loads(data)
+            if isinstance(plan["cells"], list):
+                return dict(plan)
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise StoreError(
+            f"{self.address}/grids/{name} is no plan: it was cut off, or another version of the harness wrote it. Delete it and "
+            "run its grid again: what is finished is not done twice."
+        )
 
 
 def rows(store: Store, grid: Any = None) -> list[Row]:
@@ -278,4 +304,7 @@ def _parsed(data: bytes, key: str) -> Record:
     try:
         return Record.from_json(data)
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"record {key} cannot be read ({error}); delete it and run the grid again.") from error
+        raise StoreError(
+            f"record {key} cannot be read ({error}): it was cut off, or another version of the harness wrote it; delete it and "
+            "run the grid again."
+        ) from error

@@ -40,7 +40,7 @@ def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, as
     widths = {f"params.`{name}`": _WIDTHS[name] for name in _PARAMETERS}
     widths |= {f"metrics.`{name}`": _width(name) for name in metrics}
     state = {
-        "searchFilter": f"params.task = '{_quoted(section.task)}' and params.family = '{section.family}'",
+        "searchFilter": f"params.task = {_quoted(section.task)} and params.family = '{section.family}'",
         "orderByKey": f"metrics.`{sort}`" if sort else "attributes.start_time",
         "orderByAsc": ascending if sort else False,
         "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs",
@@ -63,7 +63,7 @@ def _width(name: str) -> int:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("'", "\\'")
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def view_path(experiment: str, view: str) -> str:

@@ -31,7 +31,7 @@ def test_bytes_are_those_of_what_is_left(task):
 
 @pytest.mark.parametrize("model", [GPT, D3PM, Unigram, Trigram])
 def test_all_models_count_the_same_bytes_and_tokens(task, model):
-    made = model(build("cosine-plain@20") if model is D3PM else None, task, **({"width": 16, "chain": 20} if model is D3PM else {}))
+    made = model(build("cosine-plain@1000"), task, width=16) if model is D3PM else model(None, task)
     made.fit(EXAMPLES, [], Budget(tokens=200), FitContext(seed=0))
     found = made.likelihood(EXAMPLES)
     assert found.bytes == sizes_in_bytes(task, EXAMPLES, targets(task, EXAMPLES))

@@ -112,6 +112,15 @@ def test_defaults_and_the_name_of_the_file(read):
         ("judge: {name: judge, since: 2020-01-01}", r"mine.yaml:5: judge.since: datetime.date.* is none of text"),
         ("seeds: [0]\nprofile: test\nseeds: [1]", r"mine.yaml:7: key 'seeds' stands here twice"),
         ("limits: {fit: {seconds: 1, seconds: 2}}", r"mine.yaml:5: key 'seconds' stands here twice"),
+        ("steps: 5", r"mine.yaml:5: steps: expected a list, such as \[5\]; given: 5\.$"),
+        ("metrics: bleu", r"^\S*mine.yaml:5: metrics: expected a list, such as \[bleu\]; given: 'bleu'\.$"),
+        ("metrics: [3]", r"^\S*mine.yaml:5: metrics.0: .*; given: 3\.$"),
+        ("latency: 3", r"^\S*mine.yaml:5: latency: expected a map with keys such as batches; given: 3\.$"),
+        ("latency: {batches: [1]}", r"^\S*mine.yaml:5: latency: batch 1 is timed beside a larger.*$"),
+        ("latency: {batch: [1]}", r"^\S*mine.yaml:5: unknown key 'batch'. Did you mean 'batches'\? Known: batches\.$"),
+        ("schedules: [{name: native, s: 3}]", r"mine.yaml:5: 'native' is .* takes no parameters: leave out s"),
+        (f"steps: [1{'0' * 400}]", r"mine.yaml:5: steps.0: .*less than or equal .{,200}$"),
+        (f"seeds: [1{'0' * 5000}]", "Exceeds the limit"),
         (f"grid: {'g' * 101}", r"mine.yaml:5: grid: a grid's name is a file's name"),
         ("grid: two words", r"mine.yaml:5: grid: a grid's name is a file's name"),
     ],
@@ -131,6 +140,14 @@ def test_one_clear_error_with_its_place(read, line, said):
         ("models: [gpt]\ntasks: [world]\nbudget: {gpt2: {tokens: 1}}", "mine.yaml:3: unknown model label 'gpt2'"),
         ("models: [gpt, d3pm]\ntasks: [world]\nbudget: {gpt: {tokens: 1}}", "no budget for d3pm"),
         ("models: [gpt, gpt]\ntasks: [world]\nbudget: {tokens: 1}", "two models are called 'gpt'"),
+        (
+            "models: gpt\ntasks: [world]\nbudget: {tokens: 1}",
+            r"mine.yaml:1: models: expected a list, such as \[gpt\]; given: 'gpt'",
+        ),
+        ("models: [gpt]\ntaskz: [world]\nbudget: {tokens: 1}", r"^\S*mine.yaml:2: unknown key 'taskz'.*$"),
+        ("models: [gpt]\ntasks: [world]\nbudget: {token: 5}", r"^\S*mine.yaml:3: unknown key 'token'. Did you mean 'tokens'.*$"),
+        ("models: [gpt]\ntasks: [world]\nbudget: {tokens: 3, gpt: {tokens: 1}}", "mine.yaml:3: budgets .* beside `default`"),
+        ('models: [gpt]\ntasks: [{name: world, label: "\'\\""}]\nbudget: {tokens: 1}', "mine.yaml:2: .*both quotes"),
         ("- models", "is a mapping"),
         ("models: [", "not valid YAML"),
     ],
@@ -271,3 +288,32 @@ def test_a_failing_import_is_no_refused_option(read, tmp_path):
 def test_a_class_that_breaks_its_contract_is_named(read):
     with pytest.raises(GridError, match=r"own\.py:Broken is registered under models but lacks fit, generate"):
         expand(read(SMALL.replace("own.py:Autoregressive", "own.py:Broken")))
+
+
+@pytest.mark.parametrize("line", ["baseline: 'Diffusion[kernel=uniform]'"])
+def test_a_baseline_is_autoregressive(read, line):
+    with pytest.raises(GridError, match=r"mine.yaml:5: baseline 'Diffusion.*' is not autoregressive; .*: Autoregressive\."):
+        expand(read(SMALL + line))
+
+
+@pytest.mark.parametrize("error", ["KeyError('kernel')", "ZeroDivisionError"])
+def test_a_model_that_breaks_over_its_options_is_named(read, tmp_path, error):
+    (tmp_path / "own.py").write_text(PLUGIN.replace("ValueError(", f"{error} or str("))
+    with pytest.raises(GridError, match=rf"mine.yaml:2: model .* refuses its options .*: {error.partition('(')[0]}"):
+        expand(read(SMALL.replace("uniform", "none")))
+
+
+def test_a_file_whose_name_is_no_name_of_a_grid(tmp_path):
+    path = tmp_path / "my grid.yaml"
+    path.write_text("models: [gpt]\ntasks: [world]\nbudget: {tokens: 1}\n")
+    with pytest.raises(GridError, match="rename the file, or write `grid: name`"):
+        load(path)
+    path.write_text(path.read_text() + "grid: mine\n")
+    assert load(path).grid == "mine"
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"models: [\xff]")
+    with pytest.raises(GridError, match=r"mine.yaml: cannot be read as UTF-8"):
+        load(path)

@@ -125,3 +125,15 @@ def test_a_read_only_store_is_read(tmp_path, monkeypatch):
     Store(tmp_path).snapshot("g", {"grid": "g", "cells": []})
     monkeypatch.setattr(LocalFiles, "write", None)
     assert len(harness.table(tmp_path, "g")) == 0
+
+
+def test_columns_go_by_the_names_that_the_table_prints():
+    assert order(rows(), "parameters") == order(rows(), "cost.parameters")
+    assert select(rows(), where=["parameters > 0"]) == select(rows(), where=["cost.parameters > 0"])
+
+
+def test_an_unknown_column_is_answered_with_few_names():
+    with pytest.raises(UnknownName) as error:
+        order(rows(), "in_languag")
+    assert "Did you mean 'in_language" in str(error.value)
+    assert len(str(error.value)) < 600

@@ -48,3 +48,9 @@ def test_a_failing_file_is_tried_again(tmp_path):
     for _ in range(2):
         with pytest.raises(GridError, match="RuntimeError: no"):
             resolve("models", "own.py:Said", tmp_path).load()
+
+
+def test_a_file_that_ends_the_process_is_named(tmp_path):
+    (tmp_path / "own.py").write_text("import sys\nsys.exit(3)")
+    with pytest.raises(GridError, match=r"own.py:Said: importing .*own.py failed: SystemExit: 3"):
+        resolve("models", "own.py:Said", tmp_path).load()

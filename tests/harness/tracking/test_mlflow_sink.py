@@ -1,3 +1,4 @@
+import json
 import math
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,7 @@ from harness.errors import PublishError
 from harness.tracking import mlflow_sink
 from harness.tracking.mlflow_runs import MOST_PARAMETERS, metric_name, metrics_of, run_content
 from harness.tracking.mlflow_sink import local_uri, publish, saved_views
+from harness.tracking.saved_views import VIEW_TAG
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +180,12 @@ def test_a_relative_database_is_refused(tmp_path):
         publish(rows(), "sqlite:///mlflow.db", "quickstart")
 
 
+def test_a_database_whose_making_was_interrupted_is_made_again(tmp_path):
+    (tmp_path / "mlflow.db.unfinished").write_bytes(b"half of a database")
+    assert publish(rows()[:1], local_uri(tmp_path), "quickstart").written == 1
+    assert not (tmp_path / "mlflow.db.unfinished").exists()
+
+
 def test_what_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PublishError, match="harness publish"):
@@ -195,3 +203,11 @@ def test_a_note_is_cut_between_lines_to_what_mlflow_keeps():
     note = run_content(row(1, "gpt", "ucg", metrics=values)).tags["mlflow.note.content"]
     assert 4000 < len(note) <= 7500
     assert note.splitlines()[-1].startswith("| metric_")
+
+
+@pytest.mark.parametrize("task", ["world", "o'neil", 'the "other"'])
+def test_a_view_shows_the_runs_of_its_task(store, task):
+    put(store, [row(1, "gpt", "ucg", task=task, metrics={"bleu": value(1.0)})])
+    tags = client(store).get_experiment("2").tags
+    (view,) = [json.loads(text) for name, text in tags.items() if name.startswith(VIEW_TAG)]
+    assert len(client(store).search_runs(["2"], filter_string=json.loads(view["state"])["searchFilter"])) == 1

@@ -118,3 +118,26 @@ def test_a_folder_that_no_address_can_hold_is_refused(tmp_path, name, monkeypatc
     with pytest.raises(PublishError, match="Rename the folder"):
         publish_store(store)
     assert sorted(os.listdir(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize("uri", ["mlflow.example.org", "localhost:5000", "runs/mlflow"])
+def test_an_address_without_a_scheme_is_refused(store, uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PublishError, match="write https://"):
+        publish_store(store, uri=uri)
+    assert sorted(os.listdir(tmp_path)) == ["runs"]
+
+
+def test_a_dead_server_is_told_soon_and_without_its_password(store):
+    start = time.monotonic()
+    with pytest.raises(PublishError, match=r"MLflow at http://127\.0\.0\.1:9 cannot be written") as error:
+        publish_store(store, uri="http://user:secret@127.0.0.1:9")
+    assert "secret" not in str(error.value)
+    assert time.monotonic() - start < 60
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+def test_a_database_without_its_driver_is_one_clear_error(store):
+    with pytest.raises(PublishError, match="MLflow at postgresql://host/base cannot be written") as error:
+        publish_store(store, uri="postgresql://user:secret@host/base")
+    assert "secret" not in str(error.value)

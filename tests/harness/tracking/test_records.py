@@ -144,5 +144,34 @@ def test_rows_follow_the_records(tmp_path):
 
 
 def test_rows_of_a_grid_that_never_ran(tmp_path):
+    with pytest.raises(StoreError, match="no grid has been run in the store"):
+        rows(Store(tmp_path), "h")
+    Store(tmp_path).snapshot("g", {"grid": "g", "cells": []})
     with pytest.raises(UnknownName, match="unknown grid 'h'"):
         rows(Store(tmp_path), "h")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{", '{"cells": 3}'])
+def test_a_plan_that_is_none_is_named(tmp_path, text):
+    Store(tmp_path).snapshot("g", {})
+    (tmp_path / "grids" / "g.json").write_text(text)
+    with pytest.raises(StoreError, match=r"grids/g\.json is no plan.*another version"):
+        rows(Store(tmp_path))
+
+
+@pytest.mark.parametrize("where", ["cell", "value"])
+def test_what_another_version_wrote_is_named(tmp_path, where):
+    store = Store(tmp_path)
+    store.snapshot("g", {"grid": "g", "cells": [{**CELL, "later": 1} if where == "cell" else CELL]})
+    score = {"measurements": {"bleu": {**MEASURED, "later": 1}}}
+    store.commit(record(key="cd" + KEY[2:], kind="score", result=score if where == "value" else {"measurements": {}}))
+    with pytest.raises(StoreError, match=r"grids/g\.json.* another version .*later"):
+        rows(store)
+
+
+def test_a_name_is_taken_from_another_file_with_a_word(tmp_path):
+    store = Store(tmp_path)
+    assert store.take_name("g", tmp_path / "a.yaml") is None
+    assert store.take_name("g", tmp_path / "a.yaml") is None
+    assert store.take_name("g", tmp_path / "b.yaml") == str(tmp_path / "a.yaml")
+    assert list(store.grids()) == []
