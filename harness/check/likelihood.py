@@ -21,8 +21,8 @@ def gives_a_likelihood_as_its_design_says(case: Case) -> None:
     require(found.kind == declared, f"likelihood of kind {found.kind!r}; the design says {declared!r}.")
     require(found.kind in get_args(Likelihood.__annotations__["kind"]), f"unknown kind {found.kind!r}.")
     _require_one_for_each(len(case.test), found)
-    _require_numbers("a likelihood is", "nats", found.nats)
-    _require_numbers("a Monte-Carlo error is", "nats", found.mc_errors or ())
+    _require_numbers("a likelihood is", found.nats)
+    _require_numbers("a Monte-Carlo error is", found.mc_errors or ())
     require(any(found.nats), f"all {len(found.nats)} likelihoods are 0 nats; expected -log p(target): no model is that sure.")
     _require_sizes(case, found)
 
@@ -33,9 +33,9 @@ def _require_one_for_each(examples: int, found: Likelihood) -> None:
     require(wrong is None, f"{len(counted[wrong]) if wrong else 0} {wrong} for {examples} examples; expected one for each.")
 
 
-def _require_numbers(what: str, unit: str, values: Sequence[float]) -> None:
+def _require_numbers(what: str, values: Sequence[float]) -> None:
     wrong = next((value for value in values if not math.isfinite(value) or value < 0), None)
-    require(wrong is None, f"{what} {wrong} {unit}; expected a finite number, 0 or more.")
+    require(wrong is None, f"{what} {wrong} nats; expected a finite number, 0 or more.")
 
 
 def _require_sizes(case: Case, found: Likelihood) -> None:
