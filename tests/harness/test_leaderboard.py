@@ -123,7 +123,7 @@ def test_a_read_only_store_is_read(tmp_path, monkeypatch):
     from harness.tracking.records import Store
 
     Store(tmp_path).snapshot("g", {"grid": "g", "cells": []})
-    monkeypatch.setattr(LocalFiles, "write", None)
+    monkeypatch.setattr(LocalFiles, "write", lambda files, name, data: pytest.fail(f"{name} was written"))
     assert len(harness.table(tmp_path, "g")) == 0
 
 

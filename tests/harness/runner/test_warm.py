@@ -10,10 +10,20 @@ from harness.runner.worker import _held
 from harness.tracking.records import Record, Store, own_folder
 
 MODEL = """
+from harness.design import Design
+
+
 class Model:
+    design = Design(name="kept", kind="floor", families=("ucg",))
+
     @classmethod
     def load(cls, folder, device):
         return cls()
+
+    def fit(self, *given):
+        raise NotImplementedError
+
+    generate = likelihood = save = fit
 """
 
 

@@ -61,7 +61,7 @@ def test_a_store_is_read_without_being_written(store, monkeypatch):
 
     store.identity()
     before = sorted(os.listdir(store.address))
-    monkeypatch.setattr(LocalFiles, "write", None)
+    monkeypatch.setattr(LocalFiles, "write", lambda files, name, data: pytest.fail(f"{name} was written"))
     opened = Store.existing(store.address)
     assert opened is not None
     assert list(opened.grids()) == ["g"]
