@@ -9,33 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from killed_runs import driver_on, pausing_grid
 
 from harness.tracking.records import Store, rows
 
-PLUGINS = Path(__file__).parent / "plugins.py"
-GRID = f"""
-models: [{{name: "{PLUGINS}:Parrot", pause: 0.15}}, {{name: "{PLUGINS}:Diffuser", pause: 0.15}}]
-tasks: ["{PLUGINS}:Letters:ucg"]
-steps: [2, 4]
-seeds: [0, 1]
-budget: {{tokens: 10}}
-judge: {{name: "{PLUGINS}:Judge"}}
-metrics: ["{PLUGINS}:Counted", "{PLUGINS}:Judged"]
-profile: test
-"""
-DRIVER = """
-import sys
-from harness.grid import load
-from harness.runner.execute import run
-from harness.runner.plan import make_plan
-from harness.runner.pool import SerialPool
-from harness.tracking.records import Store
-
-store = Store(sys.argv[2])
-with SerialPool() as pool:
-    print("ready", flush=True)
-    run(make_plan(load(sys.argv[1]), store), store, pool)
-"""
+GRID, DRIVER = pausing_grid(0.15), driver_on("harness.runner.pool", "SerialPool()")
 
 
 class Grid:

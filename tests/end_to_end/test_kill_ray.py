@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from killed_runs import driver_on, pausing_grid
 
 from harness.grid import load
 from harness.runner.execute import run
@@ -18,29 +19,7 @@ from harness.runner.pool import SerialPool
 from harness.tracking.records import Store, rows
 
 pytestmark = pytest.mark.ray
-PLUGINS = Path(__file__).parent / "plugins.py"
-GRID = f"""
-models: [{{name: "{PLUGINS}:Parrot", pause: 0.2}}, {{name: "{PLUGINS}:Diffuser", pause: 0.2}}]
-tasks: ["{PLUGINS}:Letters:ucg"]
-steps: [2, 4]
-seeds: [0, 1]
-budget: {{tokens: 10}}
-judge: {{name: "{PLUGINS}:Judge"}}
-metrics: ["{PLUGINS}:Counted", "{PLUGINS}:Judged"]
-profile: test
-"""
-DRIVER = """
-import sys
-from harness.grid import load
-from harness.runner.execute import run
-from harness.runner.plan import make_plan
-from harness.runner.ray_pool import RayPool
-from harness.tracking.records import Store
-
-store = Store(sys.argv[2])
-with RayPool(num_cpus=2) as pool:
-    run(make_plan(load(sys.argv[1]), store), store, pool)
-"""
+GRID, DRIVER = pausing_grid(0.2), driver_on("harness.runner.ray_pool", "RayPool(num_cpus=2)")
 
 
 def records(folder):
