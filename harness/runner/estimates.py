@@ -1,6 +1,6 @@
 """What a plan will cost, roughly: the order of magnitude, from budgets and a stated machine speed."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from harness.metrics.profiles import profile
@@ -22,7 +22,7 @@ class Estimate:
     """Rough cost of the stages that are left.
 
     Attributes:
-        trainings: fit stages.
+        trainings: fit stages that train; models that only count are none.
         tokens: canvas positions to be trained on.
         seconds: if done one after the other.
         memory: GiB of the largest stage.
@@ -34,12 +34,21 @@ class Estimate:
     memory: float
 
 
-def estimate(stages: Iterable[Stage]) -> Estimate:
-    """Add up stages: training by positions, latency passes by network calls, a fixed time for every other stage."""
+def estimate(stages: Iterable[Stage], counted: Container[str] = ()) -> Estimate:
+    """Add up stages: training by positions, latency passes by network calls, a fixed time for every other stage.
+
+    Args:
+        stages: what is left to be done.
+        counted: keys of fit stages of models without training, which cost the fixed time too.
+    """
     listed = list(stages)
-    fits = [stage for stage in listed if stage.kind == "fit"]
+    fits = [stage for stage in listed if stage.kind == "fit" and stage.key not in counted]
     parameters = {stage.key: _parameters(stage) for stage in fits}
-    seconds = sum(_seconds(stage, parameters.get(stage.inputs.get("fit", ""), USUAL_PARAMETERS)) for stage in listed)
+    seconds = sum(
+        _training_seconds(stage) if stage.key in parameters
+        else _seconds(stage, parameters.get(stage.inputs.get("fit", ""), USUAL_PARAMETERS))
+        for stage in listed
+    )  # fmt: skip
     tokens = sum(stage.spec["budget"]["tokens"] for stage in fits)
     largest = max(parameters.values(), default=0)
     return Estimate(len(fits), tokens, seconds, _PROCESS_GIB + largest * _BYTES_PER_PARAMETER / 2**30)
@@ -49,9 +58,11 @@ def _parameters(stage: Stage) -> int:
     return stage.spec["budget"]["parameters"] or USUAL_PARAMETERS
 
 
+def _training_seconds(stage: Stage) -> float:
+    return _STAGE_SECONDS + 6.0 * _parameters(stage) * stage.spec["budget"]["tokens"] / _speed(stage)
+
+
 def _seconds(stage: Stage, parameters: int) -> float:
-    if stage.kind == "fit":
-        return _STAGE_SECONDS + 6.0 * _parameters(stage) * stage.spec["budget"]["tokens"] / _speed(stage)
     return _STAGE_SECONDS + (_time_seconds(stage, parameters) if stage.kind == "time" else 0.0)
 
 

@@ -123,7 +123,7 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
     everything = [planner.planned(cell) for cell in planner.cells]
     finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
     left = [stage for key, stage in planner.stages.items() if key not in finished]
-    return Plan(grid.grid, everything, planner.stages, finished, estimate(left))
+    return Plan(grid.grid, everything, planner.stages, finished, estimate(left, planner.counted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,7 @@ class _Planner:
         gpus = grid.resources_of("time").gpus
         self.hardware = (hardware or fingerprint(gpus)) if self.batches else ""
         self.stages: dict[str, Stage] = {}
+        self.counted: set[str] = set()
         self.budgets = {label: grid.budget_of(label).model_dump() for label in self._labels()}
         self.badges = ["unmatched: compute"] if len(set(map(canonical, self.budgets.values()))) > 1 else []
         self._sources: dict[tuple[Group, str], Source] = {}
@@ -265,6 +266,7 @@ class _Planner:
             budget = self.budgets[cell.model.title]
             spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
             self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
+            self.counted |= {self._fitted[identity].key} if cell.design.kind == "floor" else set()
         return self._fitted[identity]
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:

@@ -201,6 +201,16 @@ def test_time_stages_are_booked_by_steps_and_requests(grid_file):
     assert seconds(10, "true", "publish") > seconds(10, "true", "smoke")
 
 
+def test_models_that_only_count_are_booked_no_training(grid_file):
+    def booked(models):
+        found = make_plan(load(grid_file(models, 'metrics: ["PLUGINS:Judged"]'))).estimate
+        return found.trainings, found.tokens
+
+    trainings, tokens = booked("PLUGINS:Parrot")
+    assert trainings == 2
+    assert booked("PLUGINS:Parrot, unigram, trigram") == (trainings, tokens)
+
+
 def test_a_key_is_the_digest_of_what_decides_the_result(grid_file):
     spec, inputs = {"seed": 0, "metric": "größe", "items": None}, {"select": "ab", "generate": "cd"}
     keys = {Stage.make("score", form, inputs).key for form in (spec, Spec(spec))}
