@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.contracts import stream_seed
-from harness.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.profiles import profile
+from harness.stats.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
 
 
 def checked_texts(evaluation: Evaluation) -> list[str]:

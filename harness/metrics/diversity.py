@@ -8,11 +8,11 @@ import sacrebleu
 from jaxtyping import Float, Int
 
 from harness.design import Family
-from harness.intervals import clustered_wilson, ratio_of_sums, student
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, over_items, refusal
 from harness.metrics.profiles import profile
 from harness.metrics.words import ngrams, word_ids
+from harness.stats.intervals import clustered_wilson, ratio_of_sums, student
 
 _ORDERS = (1, 2, 3, 4)
 

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.design import Family
-from harness.intervals import Interval, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals
+from harness.stats.intervals import Interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
 
 _LARGEST = math.log(sys.float_info.max)

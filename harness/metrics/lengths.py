@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from harness.contracts import Generation
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, share
+from harness.stats.intervals import ratio_of_sums
 
 _SIGNATURE, _SHARE = "words:split at spaces", "share|wilson"
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from harness.contracts import Likelihood
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, over_items, refusals
+from harness.stats.intervals import ratio_of_sums
 
 _PRECISE = 0.005
 

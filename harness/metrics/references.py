@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.base import Metric as SacreMetric
 
-from harness.intervals import Aggregate
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
+from harness.stats.intervals import Aggregate
 
 
 def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:

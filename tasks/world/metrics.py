@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling, share
+from harness.stats.intervals import bootstrap, ratio_of_sums
 from tasks.world.agreement import KINDS, errors
 from tasks.world.conditional import conditional_values
 from tasks.world.coverage import attribute_distance, coverage

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.intervals import Interval
+from harness.stats.intervals import Interval
 from tasks.world.automaton import Floats
 
 BINS = 8

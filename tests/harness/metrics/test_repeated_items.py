@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from harness.contracts import Likelihood
-from harness.intervals import wilson
 from harness.metrics.answers import clusters
 from harness.metrics.bleu import Bleu
 from harness.metrics.chrf import ChrF
@@ -16,6 +15,7 @@ from harness.metrics.lengths import Lengths
 from harness.metrics.likelihood import OwnLikelihood
 from harness.metrics.self_bleu import SelfBleu
 from harness.metrics.sentence import SentenceBleu
+from harness.stats.intervals import wilson
 
 TIMES = 4
 # (low, high) of 60 different items before repetitions were known

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from harness.contracts import Example, Generation, Likelihood, TaskView
-from harness.intervals import wilson
 from harness.measurement import Evaluation
+from harness.stats.intervals import wilson
 from harness.tokenizer import Tokenizer
 from tasks.world.draws import draw
 from tasks.world.metrics import WorldExact
