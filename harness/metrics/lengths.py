@@ -23,7 +23,7 @@ class Lengths:
     """
 
     name: ClassVar[str] = "lengths"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {
@@ -62,7 +62,7 @@ def _ratio(
         return refusal("the targets have no words", n=len(rows), signature=_SIGNATURE)
     interval = over_items(evaluation, rows, ratio_of_sums, name=name)
     value = float(above.sum() / below.sum())
-    return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows)
+    return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows, aggregate="ratio")
 
 
 def _finish_rate(evaluation: Evaluation, reasons: Sequence[str | None], wanted: str) -> Measurement:

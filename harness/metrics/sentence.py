@@ -71,7 +71,7 @@ class SentenceBleu:
     """
 
     name: ClassVar[str] = "sentence-bleu"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {"sentence_bleu": True}

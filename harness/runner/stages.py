@@ -234,7 +234,11 @@ def score(work: Work) -> Result:
         | {"higher_is_better": metric.values.get(name)}
         for name, found in measurements.items()
     }
-    items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}
+    items = {
+        name: {"rows": found.items, "aggregate": found.aggregate, "of_targets": found.of_targets}
+        for name, found in measurements.items()
+        if found.items is not None and len(found.items) == len(evaluation.examples)
+    }
     return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
 
 

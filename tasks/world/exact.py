@@ -43,6 +43,7 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
         signature=f"{signature}|kind:{own.kind}|{own.estimator}",
         flags=flags,
         items=gaps,
+        of_targets=True,
     )
 
 
