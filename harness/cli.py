@@ -1,4 +1,4 @@
-"""The command line: `harness plan | run | table | list | ui | publish | data | check`.
+"""The command line: `harness plan | run | table | compare | list | ui | publish | data | check`.
 
 Heavy libraries are imported by the commands that need them, so that `harness --help` is instant.
 """
@@ -188,6 +188,29 @@ def table(
             form
         ]()
     )
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A model or the start of a digest, then conditions: 'd3pm, steps = 32'.")],
+    b: Annotated[str, typer.Argument(help="The other side, likewise.")],
+    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Value to compare; may be repeated. Default: all with a better end.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=0, help="Items to show, those that differ most.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two systems item by item: which differences are real, and where they are largest."""
+    from harness.compare import compare_systems
+    from harness.leaderboard import opened
+    from harness.report.comparisons import as_record, as_text
+
+    reports = compare_systems(opened(store), a, b, grid=_name(grid), task=task, family=family, metrics=metric or (), most=most)
+    _say(_json([as_record(report) for report in reports]) if as_json else as_text(reports))
 
 
 @app.command("list")

@@ -172,15 +172,21 @@ def _check_likelihood(found: Likelihood, expected: int) -> None:
 
 def generate(work: Work) -> Result:
     """All candidates for every test item; each request has its own seed."""
-    spec = work.spec
-    requests = _requests(work, test_items(work.data(), spec["items"], spec["samples"]))
+    spec, examples = work.spec, test_items(work.data(), work.spec["items"], work.spec["samples"])
+    requests = _requests(work, examples)
     settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
     started = time.perf_counter()
     generations = work.model().generate(requests, settings)
     seconds = time.perf_counter() - started
     _check_generations(generations, requests)
-    blob = work.store.put(pack_lines(generations))
-    return Result(result={**_calls(generations), "generate_seconds": seconds}, blobs={"generations.jsonl.gz": blob})
+    asked = {example.id: {"condition": example.condition, "target": example.target} for example in examples}
+    return Result(
+        result={**_calls(generations), "generate_seconds": seconds},
+        blobs={
+            "generations.jsonl.gz": work.store.put(pack_lines(generations)),
+            "asked.json.gz": work.store.put(pack_json(asked)),
+        },
+    )
 
 
 def _requests(work: Work, examples: Sequence[Example]) -> list[Request]:

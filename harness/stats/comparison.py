@@ -105,6 +105,26 @@ def _by_seeds(side: Sides) -> Comparison:
     )  # fmt: skip
 
 
+def compare_values(a: Sequence[float], b: Sequence[float]) -> Comparison:
+    """Compare two systems in a value that has no items, over their seeds: Welch's t test.
+
+    Args:
+        a, b: the value under each seed.
+
+    Raises:
+        ValueError: fewer than 2 seeds on a side.
+    """
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"{len(a)} and {len(b)} seeds: a value without items needs at least 2 on each side")
+    sides = [Effects(np.asarray(values, dtype=np.float64), np.zeros(0), 0.0) for values in (a, b)]
+    error, difference = error_of_difference(*sides, crossed=False), sides[0].value - sides[1].value
+    return Comparison(
+        a=sides[0].value, b=sides[1].value, interval=error.interval(difference) if error else None,
+        p_value=error.p_value(difference) if error else None, bootstrap_p=None, detectable=_detectable(error),
+        test="t over seeds", basis="seeds", n=0, seeds=(len(a), len(b)),
+    )  # fmt: skip
+
+
 def _detectable(error: Error | None) -> float | None:
     return minimum_detectable_effect(error) if error else None
 
