@@ -1,4 +1,4 @@
-"""The command line: `harness plan | run | table | compare | list | ui | publish | data | check`.
+"""The command line: `harness plan | run | table | compare | rank | list | ui | publish | data | check`.
 
 Heavy libraries are imported by the commands that need them, so that `harness --help` is instant.
 """
@@ -211,6 +211,28 @@ def compare(
 
     reports = compare_systems(opened(store), a, b, grid=_name(grid), task=task, family=family, metrics=metric or (), most=most)
     _say(_json([as_record(report) for report in reports]) if as_json else as_text(reports))
+
+
+@app.command()
+def rank(
+    metric: Annotated[str | None, typer.Argument(help="Value to rank by; each section's headline without it.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank systems in bands: those that cannot be told from the best of a band share it."""
+    from harness.compare.ranking import rankings
+    from harness.leaderboard import opened
+    from harness.report.rankings import as_record, as_text
+
+    found = rankings(opened(store), metric, grid=_name(grid), task=task, family=family)
+    _say(
+        _json([as_record(*item) for item in found])
+        if as_json
+        else "\n".join(as_text(f"{place} / {kind}", name, ranked) for place, kind, name, ranked in found)
+    )
 
 
 @app.command("list")

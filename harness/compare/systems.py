@@ -124,7 +124,7 @@ def _report(store: Store, a: list[Row], b: list[Row], *, metrics: Sequence[str],
     sides = [Outcome(store, row) for row in a], [Outcome(store, row) for row in b]
     if {row.digest for row in a} & {row.digest for row in b}:
         raise GridError("compare: both sides name the same cell; say what tells them apart, such as 'd3pm, steps = 32'.")
-    lines = _tested(*sides, _names(a, b, metrics), seed)
+    lines = tested(*sides, _names(a, b, metrics), seed)
     first = next((line.name for line in lines if line.comparison and line.name in sides[0][0].scores), None)
     return Report(
         task=a[0].task, family=a[0].family, a=tuple(a), b=tuple(b), lines=tuple(lines), differing_by=first,
@@ -141,12 +141,18 @@ def _names(a: Sequence[Row], b: Sequence[Row], metrics: Sequence[str]) -> list[s
     return [*first, *sorted(present.keys() - set(first))]
 
 
-def _tested(a: list[Outcome], b: list[Outcome], names: Sequence[str], seed: int) -> list[Line]:
-    reasons = {name: _incomparable(a, b, name) for name in names}
+def tested(a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], seed: int) -> list[Line]:
+    """Compare two systems in named values; Holm's correction is over these.
+
+    Args:
+        a, b: the cells of each, one for each seed.
+        names: of the values.
+        seed: of the resampling tests.
+    """
+    reasons = {name: incomparable(a, b, name) for name in names}
     able = [name for name in names if reasons[name] is None]
     with_items = [name for name in able if all(name in outcome.scores for outcome in (*a, *b))]
-    common = _common(a, b) if with_items else []
-    compared = dict(zip(with_items, compare([_sides(a, b, name, common) for name in with_items], seed=seed), strict=True))
+    compared = dict(zip(with_items, compare([sides_of(a, b, name) for name in with_items], seed=seed), strict=True))
     compared |= {name: compare_values(*(_values(side, name) for side in (a, b))) for name in able if name not in compared}
     found = [name for name in able if compared[name].p_value is not None]
     adjusted = dict(zip(found, holm([float(compared[name].p_value or 0) for name in found]).tolist(), strict=True))
@@ -162,8 +168,8 @@ def _line(name: str, comparison: Comparison, adjusted: float | None, row: Row) -
     return Line(name=name, comparison=comparison, adjusted=adjusted, better=better)
 
 
-def _incomparable(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> str | None:
-    """Why a value of the two sides may not be compared; `None` where it may."""
+def incomparable(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> str | None:
+    """Why a value of two systems may not be compared; `None` where it may."""
     values = [outcome.row.metrics.get(name) for outcome in (*a, *b)]
     missing = next((index for index, value in enumerate(values) if value is None or value.value is None), None)
     if missing is not None:
@@ -195,8 +201,9 @@ def _common(a: Sequence[Outcome], b: Sequence[Outcome]) -> list[str]:
     return [name for name in a[0].ids if all(name in ids for ids in others)]
 
 
-def _sides(a: Sequence[Outcome], b: Sequence[Outcome], name: str, common: Sequence[str]) -> Sides:
-    scored = a[0].scores[name]
+def sides_of(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> Sides:
+    """Statistics of a value on the items that all cells share, repetitions of an item together."""
+    scored, common = a[0].scores[name], _common(a, b)
     left, right = (np.stack([_aligned(outcome, name, common) for outcome in side]) for side in (a, b))
     crossed = a[0].row.family != "ucg" or scored.of_targets
     return Sides(left, right, scored.aggregate, crossed).gathered([item.partition("#")[0] for item in common])
