@@ -12,7 +12,7 @@ _SETTING = ("schedule", "steps", "decode")
 
 
 def side_of(rows: Sequence[Row], text: str) -> list[Row]:
-    """Finished rows that a text means: a model or the start of a digest, and conditions after commas: `d3pm, steps = 32`.
+    """Finished rows that a text means: a model or the start of a digest, and conditions after commas: `MODEL, steps = 32`.
 
     Raises:
         UnknownName: no finished cell has that model or digest.

@@ -123,7 +123,7 @@ def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:
 def _report(store: Store, a: list[Row], b: list[Row], *, metrics: Sequence[str], most: int, seed: int) -> Report:
     sides = [Outcome(store, row) for row in a], [Outcome(store, row) for row in b]
     if {row.digest for row in a} & {row.digest for row in b}:
-        raise GridError("compare: both sides name the same cell; say what tells them apart, such as 'd3pm, steps = 32'.")
+        raise GridError("compare: both sides name the same cell; say what tells them apart, such as 'MODEL, steps = 32'.")
     lines = tested(*sides, _names(a, b, metrics), seed)
     first = next((line.name for line in lines if line.comparison and line.name in sides[0][0].scores), None)
     return Report(
