@@ -15,6 +15,9 @@ from harness.cli.results import published
 from harness.errors import GridError, PublishError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.grid import Grid
     from harness.runner.pool import Pool
     from harness.tracking.records import Store
 
@@ -57,21 +60,35 @@ def run(
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray; all without it.")] = None,
 ) -> None:
     """Run a grid: what is in the store already is not done again."""
-    from harness.display import watching
     from harness.grid import find, load
+
+    _check_installation()
+    compute(load(grid), find(grid), store, lambda: _pool(pool, address, cpus), retry_failed=retry is Retry.failed)
+
+
+def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *, retry_failed: bool = False) -> None:
+    """Do what a grid still needs, and show where its leaderboard is.
+
+    Args:
+        grid: as read, or as made.
+        file: where it comes from.
+        store: address.
+        pool: starts workers, where there is anything left to do.
+        retry_failed: whether to try again what failed.
+    """
+    from harness.display import watching
     from harness.runner.execute import run as execute
     from harness.runner.plan import make_plan
     from harness.tracking.records import Store
 
-    _check_installation()
     opened = Store(store)
-    made = make_plan(load(grid), opened)
-    idle = retry is None and set(made.stages) <= set(made.finished)
-    with closing(_nobody() if idle else _pool(pool, address, cpus)) as workers:
+    made = make_plan(grid, opened)
+    idle = not retry_failed and set(made.stages) <= set(made.finished)
+    with closing(_nobody() if idle else pool()) as workers:
         workers.check(made.stages.values())
-        _warn_of_another(opened, made.grid, find(grid))
+        _warn_of_another(opened, made.grid, file)
         with watching(made) as listener:
-            summary = execute(made, opened, workers, listener, retry_failed=retry is Retry.failed)
+            summary = execute(made, opened, workers, listener, retry_failed=retry_failed)
     _conclude(opened, made.grid, summary)
 
 

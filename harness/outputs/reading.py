@@ -60,35 +60,38 @@ def has_ids(path: Path) -> bool:
     return any("id" in line for _, line in _lines(path))
 
 
-def paired(outputs: Sequence[Output], examples: Sequence[Example], *, by_id: bool) -> list[str]:
+def paired(outputs: Sequence[Output], examples: Sequence[Example], *, by_id: bool, noun: str = "references") -> list[str]:
     """The text for every example, in the examples' order.
 
     Args:
         outputs: as read.
         examples: what was asked.
         by_id: whether the examples' ids are to be matched; `False` pairs by line number.
+        noun: what the examples are called in messages.
 
     Raises:
         OutputsError: one has ids and the other has none, ids without a partner, or different counts.
     """
     if by_id != (outputs[0].id is not None):
-        with_ids, without = ("references", "outputs") if by_id else ("outputs", "references")
+        with_ids, without = (noun, "outputs") if by_id else ("outputs", noun)
         raise OutputsError(f"the {with_ids} have ids and the {without} have none; give both ids, or neither.")
     if not by_id:
         if len(outputs) != len(examples):
-            raise OutputsError(f"{len(outputs)} outputs for {len(examples)} references; without ids their lines must correspond.")
+            raise OutputsError(f"{len(outputs)} outputs for {len(examples)} {noun}; without ids their lines must correspond.")
         return [output.text for output in outputs]
     texts = {output.id: output.text for output in outputs}
-    _check_partners(texts.keys() - {example.id for example in examples}, "outputs have no reference")
-    _check_partners({example.id for example in examples} - texts.keys(), "references have no output")
+    _check_partners(texts.keys() - {example.id for example in examples}, "outputs", noun)
+    _check_partners({example.id for example in examples} - texts.keys(), noun, "outputs")
     return [texts[example.id] for example in examples]
 
 
-def _check_partners(missing: "set[str | None] | set[str]", what: str) -> None:
+def _check_partners(missing: "set[str | None] | set[str]", which: str, among: str) -> None:
     if missing:
         first = ", ".join(sorted(map(str, missing))[:_SHOWN])
         more = ", ..." if len(missing) > _SHOWN else ""
-        raise OutputsError(f"{len(missing)} {what}: {first}{more}. Ids must be the same on both sides.")
+        raise OutputsError(
+            f"{len(missing)} of the {which} are not among the {among}: {first}{more}. Ids must be the same on both sides."
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -175,13 +175,14 @@ def generate(work: Work) -> Result:
     spec, examples = work.spec, test_items(work.data(), work.spec["items"], work.spec["samples"])
     requests = _requests(work, examples)
     settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
-    started = time.perf_counter()
-    generations = work.model().generate(requests, settings)
+    model, started = work.model(), time.perf_counter()
+    generations = model.generate(requests, settings)
     seconds = time.perf_counter() - started
     _check_generations(generations, requests)
+    cost = {} if model.design.kind == "imported" else {**_calls(generations), "generate_seconds": seconds}
     asked = {example.id: {"condition": example.condition, "target": example.target} for example in examples}
     return Result(
-        result={**_calls(generations), "generate_seconds": seconds},
+        result={"n": len(generations), **cost},
         blobs={
             "generations.jsonl.gz": work.store.put(pack_lines(generations)),
             "asked.json.gz": work.store.put(pack_json(asked)),
@@ -216,7 +217,6 @@ def _check_generations(generations: Sequence[Generation], requests: Sequence[Req
 def _calls(generations: Sequence[Generation]) -> dict[str, Any]:
     positions = [item.positions_processed for item in generations if item.positions_processed is not None]
     return {
-        "n": len(generations),
         "network_calls": float(np.mean([item.network_calls for item in generations])) if generations else 0.0,
         "positions_processed": float(np.mean(positions)) if positions else None,
         "steps_used": sorted({item.steps_used for item in generations if item.steps_used is not None}),

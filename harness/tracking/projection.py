@@ -127,7 +127,7 @@ def _became(records: Mapping[str, Record]) -> dict[str, Any]:
     if "fit" in records:
         became |= {name: records["fit"].result.get(name) for name in ("size", "schedule", "schedule_updates")}
     if "generate" in records:
-        became |= {"n": records["generate"].result["n"], "steps_used": records["generate"].result["steps_used"]}
+        became |= {"n": records["generate"].result["n"], "steps_used": records["generate"].result.get("steps_used", [])}
     return became
 
 

@@ -87,9 +87,9 @@ def test_what_is_wrong_with_references_is_said(write, outputs, lines, message):
 def test_ids_without_a_partner_are_named(write):
     outputs = write("o.jsonl", [{"text": "a", "id": name} for name in "abcde"])
     references = write("r.jsonl", [{"references": ["a"], "id": name} for name in "ab"])
-    with pytest.raises(OutputsError, match=r"3 outputs have no reference: c, d, e\. Ids must be the same"):
+    with pytest.raises(OutputsError, match=r"3 of the outputs are not among the references: c, d, e\. Ids must be the same"):
         score(outputs, references)
-    with pytest.raises(OutputsError, match=r"3 references have no output: c, d, e\."):
+    with pytest.raises(OutputsError, match=r"3 of the references are not among the outputs: c, d, e\."):
         score(write("few.jsonl", [{"text": "a", "id": name} for name in "ab"]), write("m.jsonl", [
             {"references": ["a"], "id": name} for name in "abcde"
         ]))  # fmt: skip
@@ -131,9 +131,8 @@ def test_line_separators_within_a_text_end_no_line(write, references):
 
 
 def test_the_command_prints_json_and_text(outputs, references):
-    answer = CliRunner().invoke(
-        app, ["score", str(outputs), "--references", str(references), "--metrics", "bleu, chrf", "--json"]
-    )
+    command = ["score", str(outputs), "--references", str(references)]
+    answer = CliRunner().invoke(app, [*command, "--metrics", "bleu, chrf", "--json"])
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.output)
     assert set(found) == {"bleu", "chrf", "chrf++"}
