@@ -29,6 +29,7 @@ class Bleu:
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"bleu": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"bleu": ("empty", "constant")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""

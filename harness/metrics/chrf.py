@@ -28,6 +28,7 @@ class ChrF:
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"chrf": True, "chrf++": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"chrf": ("empty", "constant"), "chrf++": ("empty", "constant")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""

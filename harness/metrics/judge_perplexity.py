@@ -32,6 +32,7 @@ class JudgePerplexity:
     values: ClassVar[Mapping[str, bool | None]] = {
         "judge_ppl": False, "judge_nats_per_byte": False, "sample_entropy": None, "human_entropy": None,
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"judge_ppl": ("shuffled-human",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts; empty ones are scored as their EOS alone and counted."""

@@ -29,6 +29,7 @@ class Lengths:
     values: ClassVar[Mapping[str, bool | None]] = {
         "mean_words": None, "length_ratio": None, "empty_rate": False, "truncation_rate": False, "eos_rate": True,
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"empty_rate": ("empty",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts and the finish reasons of the candidates that they are."""

@@ -43,6 +43,9 @@ class Mauve:
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     libraries: ClassVar[tuple[str, ...]] = ("mauve-text", "faiss-cpu", "scikit-learn")
     values: ClassVar[Mapping[str, bool | None]] = {"mauve": True, "mauve_star": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "mauve": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
+    }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against the examples' targets."""

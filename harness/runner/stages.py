@@ -237,7 +237,7 @@ def score(work: Work) -> Result:
     measured_on = f"items:{digest_of_items(evaluation.examples)}|v:{metric.version}"
     plain = {
         name: plain_measurement(dataclasses.replace(found, signature=f"{found.signature}|{measured_on}"))
-        | {"higher_is_better": metric.values.get(name)}
+        | {"higher_is_better": metric.values.get(name), "exposes": list(getattr(metric, "exposes", {}).get(name, ()))}
         for name, found in measurements.items()
     }
     items = {

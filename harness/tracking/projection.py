@@ -94,7 +94,7 @@ def _metrics(records: Mapping[str, Record]) -> dict[str, Value]:
 
 
 def _value(item: Mapping[str, Any]) -> Value:
-    return Value(**{**item, "flags": tuple(item["flags"])})
+    return Value.from_json(item)
 
 
 def _latency(stages: Iterable[str], records: Mapping[str, Record]) -> dict[str, Value]:

@@ -35,6 +35,11 @@ class WorldExact:
         "attribute_distance": False, "meaning_coverage": True, "rule_coverage": True, "train_copies": None,
         "correct": True, "source_copies": False, "shortest": True, **{f"errors_{kind}": False for kind in KINDS},
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "in_language_standardised": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
+        "attribute_distance": ("constant",), "meaning_coverage": ("constant",),
+        "correct": ("copy-source", "constant", "majority", "empty"),
+    }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts; values that mean nothing in the family are left out."""
