@@ -106,7 +106,7 @@ def _by_seeds(side: Sides) -> Comparison:
 
 
 def compare_values(a: Sequence[float], b: Sequence[float]) -> Comparison:
-    """Compare two systems in a value that has no items, over their seeds: Welch's t test.
+    """Compare two systems in a value that has no items, over their seeds: a t test.
 
     Args:
         a, b: the value under each seed.
@@ -116,7 +116,7 @@ def compare_values(a: Sequence[float], b: Sequence[float]) -> Comparison:
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"{len(a)} and {len(b)} seeds: a value without items needs at least 2 on each side")
-    sides = [Effects(np.asarray(values, dtype=np.float64), np.zeros(0), 0.0) for values in (a, b)]
+    sides = [Effects(np.asarray(values, dtype=np.float64), np.zeros(0)) for values in (a, b)]
     error, difference = error_of_difference(*sides, crossed=False), sides[0].value - sides[1].value
     return Comparison(
         a=sides[0].value, b=sides[1].value, interval=error.interval(difference) if error else None,

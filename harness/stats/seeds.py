@@ -16,6 +16,9 @@ from jaxtyping import Float
 
 from harness.stats.intervals import CONFIDENCE, LEAST, Aggregate, Interval, bootstrap, cluster_sums
 
+PRETEST = 0.01
+"""Level of the tests that decide which variances are kept apart: what they find by chance makes intervals too wide."""
+
 Basis = Literal["items", "seeds", "seeds and items"]
 
 
@@ -27,11 +30,13 @@ class Effects:
         values: the value of every seed.
         items: what every item adds, averaged over seeds (pseudo-values).
         residual: mean square of the interaction of seeds and items; 0 with one seed.
+        certainty: degrees of freedom of that mean square; 0 with one seed.
     """
 
     values: Float[np.ndarray, " S"]
     items: Float[np.ndarray, " n"]
-    residual: float
+    residual: float = 0.0
+    certainty: float = 0.0
 
     @property
     def value(self) -> float:
@@ -47,8 +52,7 @@ class Effects:
     @property
     def shared(self) -> "Component":
         """What seeds show and items show too, to be counted once."""
-        degrees = (len(self.values) - 1) * (len(self.items) - 1)
-        return Component(-self.residual / (len(self.values) * len(self.items)), degrees)
+        return Component(-self.residual / (len(self.values) * len(self.items)), self.certainty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Component:
     """A part of the variance of a mean, with its degrees of freedom."""
 
     variance: float
-    degrees: int
+    degrees: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,17 @@ def effects(statistics: Float[np.ndarray, "S n K"], aggregate: Aggregate) -> Eff
     items = pseudo.mean(0)
     rest = pseudo - pseudo.mean(1, keepdims=True) - items + items.mean()
     degrees = (len(values) - 1) * (n - 1)
-    return Effects(values, items, float((rest**2).sum()) / degrees if degrees else 0.0)
+    residual = float((rest**2).sum()) / degrees if degrees else 0.0
+    return Effects(values, items, residual, _degrees(rest, degrees))
+
+
+def _degrees(deviations: np.ndarray, most: int) -> float:
+    """Degrees of freedom of a mean square: fewer than usual where few deviations are most of it, as with rare n-grams."""
+    square = float((deviations**2).mean())
+    if square == 0 or most < 1:
+        return float(most)
+    kurtosis = float((deviations**4).mean()) / square**2
+    return float(np.clip(2 * most / max(kurtosis - 1, 1e-9), 1, most))
 
 
 def error_of(group: Effects, *, crossed: bool) -> Error | None:
@@ -136,7 +150,9 @@ def error_of_difference(a: Effects, b: Effects, *, crossed: bool) -> Error | Non
         a, b: their effects, on the same items in the same order.
         crossed: whether item i asks the same of every seed of both.
     """
-    return _error(_crossed([a, b], a.items - b.items) if crossed else [*_nested(a), *_nested(b)])
+    several = min(len(a.values), len(b.values)) > 1
+    apart = _together([a, b]) if several else [*_nested(a), *_nested(b)]
+    return _error(_crossed([a, b], a.items - b.items) if crossed else apart)
 
 
 def pooled(
@@ -168,7 +184,39 @@ def pooled(
 
 
 def _crossed(groups: Sequence[Effects], items: Float[np.ndarray, " n"]) -> list[Component]:
-    return [*(group.between for group in groups), _within(items), *(group.shared for group in groups)]
+    """Seeds alone where items show no more than the interaction: an F test, since adding chance would cover too often."""
+    seeds, shared, within = _together(groups), [group.shared for group in groups], _within(items)
+    if any(seed.variance > 0 for seed in seeds) and not _exceeds(within, shared):
+        return seeds
+    return [*seeds, within, *shared]
+
+
+def _together(groups: Sequence[Effects]) -> list[Component]:
+    """What seeds show in all groups; as one where nothing says that their variances differ, which is known better."""
+    parts = [group.between for group in groups]
+    if len(parts) < 2 or any(part.variance == 0 for part in parts):
+        return parts
+    squares = [part.variance * len(group.values) for part, group in zip(parts, groups, strict=True)]
+    degrees = sum(part.degrees for part in parts)
+    if _differ(squares[0] / squares[1], parts[0].degrees, parts[1].degrees):
+        return parts
+    square = sum(part.degrees * each for part, each in zip(parts, squares, strict=True)) / degrees
+    return [Component(square * sum(1 / len(group.values) for group in groups), degrees)]
+
+
+def _differ(ratio: float, above: float, below: float) -> bool:
+    from scipy import stats
+
+    return bool(2 * min(stats.f.sf(ratio, above, below), stats.f.cdf(ratio, above, below)) < PRETEST)
+
+
+def _exceeds(within: Component, shared: Sequence[Component]) -> bool:
+    from scipy import stats
+
+    both, degrees = -sum(part.variance for part in shared), sum(part.degrees for part in shared)
+    if both == 0 or within.variance == 0:
+        return within.variance > 0
+    return bool(stats.f.sf(within.variance / both, within.degrees, degrees) < PRETEST)
 
 
 def _nested(group: Effects) -> list[Component]:
@@ -178,7 +226,8 @@ def _nested(group: Effects) -> list[Component]:
 def _within(items: Float[np.ndarray, " n"]) -> Component:
     """What items show; nothing where fewer than `LEAST` differ from the rest."""
     moving = np.count_nonzero(~np.isclose(items, np.median(items), rtol=1e-9, atol=0))
-    return Component(float(items.var(ddof=1)) / len(items) if moving >= LEAST else 0.0, len(items) - 1)
+    variance = float(items.var(ddof=1)) / len(items) if moving >= LEAST else 0.0
+    return Component(variance, _degrees(items - items.mean(), len(items) - 1))
 
 
 def _error(components: Iterable[Component]) -> Error | None:
