@@ -16,7 +16,7 @@ from harness.report.escape import visible
 
 if TYPE_CHECKING:
     from harness.runner.execute import Listener, StageEvent
-    from harness.runner.plan import Plan
+    from harness.runner.planned import Plan
 
 OVER = ("cached", "done", "failed", "blocked")
 _MOST_RUNNING = 8

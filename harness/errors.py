@@ -6,6 +6,7 @@
     * IncompatibleCell a cell that its model or task refuses (becomes a skipped row)
   * DataError          a data file that is missing or is not what its checksum says
   * StoreError         a store that cannot be read or written
+  * OutputsError       texts from elsewhere, or their references, that cannot be read or paired
   * ModelError         an adapter that breaks its contract
   * MeasurementRefused a metric that declines to give a number (becomes an absent value with a reason)
   * PublishError       a tracking server that cannot be written
@@ -47,6 +48,10 @@ class DataError(HarnessError):
 
 class StoreError(HarnessError):
     """A store that cannot be read or written."""
+
+
+class OutputsError(HarnessError):
+    """Texts from elsewhere, or their references, that cannot be read or paired."""
 
 
 class ModelError(HarnessError):

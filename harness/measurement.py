@@ -18,7 +18,10 @@ class Measurement:
         n: items behind it.
         signature: everything that must agree before two values may be compared.
         flags: what a reader must know ("flagged: n < 1000", "not ranked").
-        items: per-item statistics, for later tests without re-scoring; `None` where the metric has none.
+        items: one number or one row of numbers for each example, in their order, for later tests without re-scoring; `None`
+            where the metric has none.
+        aggregate: how items make the value: a name of `harness.metrics.aggregates`.
+        of_targets: whether items say something of the test targets, which are the same for all models, and not of samples.
     """
 
     value: float | None
@@ -28,7 +31,9 @@ class Measurement:
     high: float | None = None
     reason: str | None = None
     flags: tuple[str, ...] = ()
-    items: tuple[float, ...] | None = None
+    items: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
+    aggregate: str = "mean"
+    of_targets: bool = False
 
 
 @runtime_checkable
@@ -87,7 +92,8 @@ class Metric(Protocol):
         needs: stages it depends on beside the generations: any of "judge", "likelihood".
         values: name of every value -> True where higher is better, False where lower is, `None` where neither.
 
-    A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure.
+    A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure; and
+    `exposes`, name of a value -> names of the canaries that it must put below every real model.
     """
 
     name: ClassVar[str]

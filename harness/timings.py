@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.contracts import Generation
-from harness.intervals import Interval, block_medians, percentile
 from harness.metrics.profiles import Profile
+from harness.stats.intervals import Interval, block_medians, percentile
 from harness.tracking.rows import Value
 
 VERSION = 2  # of how latency is measured: in the key of every latency pass and in the signature of its values

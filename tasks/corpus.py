@@ -11,7 +11,7 @@ from harness.errors import IncompatibleCell
 from tasks.fetch import Source, sources_of, verified
 from tasks.splits import capped, divide
 
-UCG_METRICS = ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "lengths")
+UCG_METRICS = ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "memorisation", "lengths")
 CONDITIONAL_METRICS = ("bleu", "chrf", "likelihood", "diversity", "lengths")
 
 

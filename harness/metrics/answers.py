@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.contracts import stream_seed
-from harness.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.profiles import profile
+from harness.stats.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
 
 
 def checked_texts(evaluation: Evaluation) -> list[str]:
@@ -79,6 +79,8 @@ def measured(
     signature: str,
     flags: tuple[str, ...] = (),
     items: np.ndarray | None = None,
+    aggregate: str = "mean",
+    of_targets: bool = False,
     no_interval: str = f"fewer than {LEAST} items move the value",
 ) -> Measurement:
     """A measurement, or a refusal where the value is not finite.
@@ -89,17 +91,22 @@ def measured(
         n: items behind it.
         signature: what must agree before comparing.
         flags: what a reader must know.
-        items: per-item statistics [n] or [n, K]; kept row by row, so K is `len(items) // n`.
+        items: per-example statistics [n] or [n, K].
+        aggregate, of_targets: as in `Measurement`.
         no_interval: why the interval is `None`; becomes a flag.
     """
     if not math.isfinite(value):
         return refusal(f"the value is {value}", n=n, signature=signature)
-    kept = None if items is None else tuple(float(item) for item in np.asarray(items).ravel())
-    if interval is None:
-        flags = (*flags, f"no interval: {no_interval}")
-        return Measurement(value=float(value), n=n, signature=signature, flags=flags, items=kept)
-    low, high = interval.low, interval.high
-    return Measurement(value=float(value), n=n, signature=signature, low=low, high=high, flags=flags, items=kept)
+    flags = flags if interval else (*flags, f"no interval: {no_interval}")
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Measurement(
+        value=float(value), n=n, signature=signature, low=low, high=high, flags=flags,
+        items=None if items is None else _plain(np.asarray(items, dtype=np.float64)), aggregate=aggregate, of_targets=of_targets,
+    )  # fmt: skip
+
+
+def _plain(items: np.ndarray) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, items.tolist())) if items.ndim > 1 else tuple(items.tolist())
 
 
 def refusal(reason: str, *, n: int, signature: str) -> Measurement:

@@ -24,17 +24,18 @@ class Bleu:
     """
 
     name: ClassVar[str] = "bleu"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"bleu": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"bleu": ("empty", "constant")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
         # force: no advice on standard error to detokenise texts whose full stops are words, as in `world`
         metric = BLEU(tokenize="13a", force=True)
-        found = corpus_measurement(evaluation, metric, corpus_bleu, name="bleu")
+        found = corpus_measurement(evaluation, metric, corpus_bleu, name="bleu", kind="bleu")
         return {"bleu": replace(found, flags=(*found.flags, *_few_matches(found)))}
 
 
@@ -42,7 +43,7 @@ def _few_matches(found: Measurement) -> tuple[str, ...]:
     """Below some ten matches the smoothed order rules the value, and resamples do not know the matches that were missed."""
     if found.low is None or found.items is None:
         return ()
-    matches = int(sum(found.items[1 + _ORDERS :: 2 + 2 * _ORDERS]))
+    matches = int(np.array(found.items)[:, 1 + _ORDERS].sum())
     return (f"interval too narrow: {matches} matching 4-grams",) if matches < _FEW_MATCHES else ()
 
 

@@ -23,16 +23,17 @@ class ChrF:
     """
 
     name: ClassVar[str] = "chrf"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {"chrf": True, "chrf++": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"chrf": ("empty", "constant"), "chrf++": ("empty", "constant")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
         return {
-            name: corpus_measurement(evaluation, CHRF(word_order=orders), corpus_chrf, name=name)
+            name: corpus_measurement(evaluation, CHRF(word_order=orders), corpus_chrf, name=name, kind="chrf")
             for name, orders in _WORD_ORDERS.items()
         }
 

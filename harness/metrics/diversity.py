@@ -8,11 +8,11 @@ import sacrebleu
 from jaxtyping import Float, Int
 
 from harness.design import Family
-from harness.intervals import clustered_wilson, ratio_of_sums, student
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, over_items, refusal
 from harness.metrics.profiles import profile
 from harness.metrics.words import ngrams, word_ids
+from harness.stats.intervals import clustered_wilson, ratio_of_sums, student
 
 _ORDERS = (1, 2, 3, 4)
 
@@ -28,7 +28,7 @@ class Diversity:
     """
 
     name: ClassVar[str] = "diversity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -74,7 +74,7 @@ def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
         return refusal("no text has 4 words", n=len(texts), signature=signature)
     interval = over_items(evaluation, rows, ratio_of_sums, name="rep_4") or clustered_wilson(rows, clusters(evaluation))
     share = float(rows[:, 0].sum() / rows[:, 1].sum())
-    return measured(share, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=rows)
+    return measured(share, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=rows, aggregate="ratio")
 
 
 def _distinct(words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], order: int, budget: int) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.design import Family
-from harness.intervals import Interval, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals
+from harness.stats.intervals import Interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
 
 _LARGEST = math.log(sys.float_info.max)
@@ -22,16 +22,17 @@ class JudgePerplexity:
 
     Low values are not good by themselves: repetition lowers them. So the mean unigram entropy of a sample's tokens
     (nats) stands beside it, for samples and for human text. A diagnostic; not the model's own likelihood. Items of the
-    perplexity are (nats, tokens, bytes) for each sample.
+    perplexity are (nats, tokens) for each sample.
     """
 
     name: ClassVar[str] = "judge-perplexity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "judge_ppl": False, "judge_nats_per_byte": False, "sample_entropy": None, "human_entropy": None,
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"judge_ppl": ("shuffled-human",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts; empty ones are scored as their EOS alone and counted."""
@@ -65,14 +66,17 @@ def _perplexity(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signatur
     if max(logarithm, interval.high if interval else logarithm) > _LARGEST:
         return refusal(f"{logarithm:.4g} nats per token: the perplexity overflows", n=len(rows), signature=signature)
     ends = interval.map(math.exp) if interval else None
-    return measured(math.exp(logarithm), ends, n=len(rows), signature=signature, flags=flags, items=rows)
+    return measured(
+        math.exp(logarithm), ends, n=len(rows), signature=signature, flags=flags, items=rows[:, :2], aggregate="exp-ratio"
+    )
 
 
 def _per_byte(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
     if not rows[:, 2].sum():
         return refusal("the texts have no bytes", n=len(rows), signature=signature)
-    value, interval = _pooled(evaluation, rows[:, [0, 2]], "judge_nats_per_byte")
-    return measured(value, interval, n=len(rows), signature=signature, flags=flags, items=rows)
+    used = rows[:, [0, 2]]
+    value, interval = _pooled(evaluation, used, "judge_nats_per_byte")
+    return measured(value, interval, n=len(rows), signature=signature, flags=flags, items=used, aggregate="ratio")
 
 
 def _pooled(evaluation: Evaluation, rows: Float[np.ndarray, "n 2"], name: str) -> tuple[float, Interval | None]:
@@ -83,7 +87,10 @@ def _entropy(evaluation: Evaluation, texts: Sequence[str], name: str) -> Measure
     entropies = sample_entropies(texts, evaluation.view.tokenizer)
     value, interval = _pooled(evaluation, np.stack([entropies, np.ones(len(entropies))], axis=1), name)
     signature = f"entropy:nats|per-sample|tokenizer:{evaluation.view.tokenizer.digest[:12]}"
-    return measured(value, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=entropies)
+    human = name == "human_entropy"
+    return measured(
+        value, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=entropies, of_targets=human
+    )
 
 
 def sample_entropies(texts: Sequence[str], tokenizer: Tokenizer) -> Float[np.ndarray, " n"]:

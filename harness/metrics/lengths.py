@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from harness.contracts import Generation
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, share
+from harness.stats.intervals import ratio_of_sums
 
 _SIGNATURE, _SHARE = "words:split at spaces", "share|wilson"
 
@@ -23,12 +23,13 @@ class Lengths:
     """
 
     name: ClassVar[str] = "lengths"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {
         "mean_words": None, "length_ratio": None, "empty_rate": False, "truncation_rate": False, "eos_rate": True,
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"empty_rate": ("empty",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts and the finish reasons of the candidates that they are."""
@@ -62,7 +63,7 @@ def _ratio(
         return refusal("the targets have no words", n=len(rows), signature=_SIGNATURE)
     interval = over_items(evaluation, rows, ratio_of_sums, name=name)
     value = float(above.sum() / below.sum())
-    return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows)
+    return measured(value, interval, n=len(rows), signature=_SIGNATURE, flags=flags, items=rows, aggregate="ratio")
 
 
 def _finish_rate(evaluation: Evaluation, reasons: Sequence[str | None], wanted: str) -> Measurement:

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from harness.contracts import Likelihood
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, over_items, refusals
+from harness.stats.intervals import ratio_of_sums
 
 _PRECISE = 0.005
 
@@ -21,11 +21,11 @@ class OwnLikelihood:
 
     Nats per token (EOS included) and bits per UTF-8 byte, which compares models with different tokenizers. The signature
     says whether values are exact or bounds: a bound is never ranked against an exact value, and neither is the judge's
-    perplexity, which scores samples. Items are (nats, tokens, bytes) for each target.
+    perplexity, which scores samples. Items are (nats, tokens) or (bits, bytes) for each target.
     """
 
     name: ClassVar[str] = "likelihood"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
     values: ClassVar[Mapping[str, bool | None]] = {"own_nll_per_token": False, "own_bits_per_byte": False}
@@ -56,7 +56,9 @@ def _pooled(evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 
     used = rows[:, :2] if name == "own_nll_per_token" else rows[:, [0, 2]] / [math.log(2), 1.0]
     interval = over_items(evaluation, used, ratio_of_sums, name=name)
     value = float(ratio_of_sums(used.sum(0)[None])[0])
-    return measured(value, interval, n=len(rows), signature=signature, flags=_flags(own, rows), items=rows)
+    return measured(
+        value, interval, n=len(rows), signature=signature, flags=_flags(own, rows), items=used, aggregate="ratio", of_targets=True
+    )
 
 
 def _reason_to_refuse(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | None:

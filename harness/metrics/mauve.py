@@ -16,10 +16,10 @@ from jaxtyping import Float
 
 from harness.contracts import TaskView
 from harness.design import Family
-from harness.intervals import Interval
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, refusals, resamples, resampling
 from harness.metrics.profiles import profile
+from harness.stats.intervals import Interval
 
 LEAST, UNFLAGGED, RANKED = 500, 1000, 2000
 _SHORT = 64  # tokens; shorter texts hold too little to tell distributions apart
@@ -43,6 +43,9 @@ class Mauve:
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     libraries: ClassVar[tuple[str, ...]] = ("mauve-text", "faiss-cpu", "scikit-learn")
     values: ClassVar[Mapping[str, bool | None]] = {"mauve": True, "mauve_star": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "mauve": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
+    }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against the examples' targets."""

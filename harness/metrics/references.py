@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.base import Metric as SacreMetric
 
-from harness.intervals import Aggregate
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
+from harness.stats.intervals import Aggregate
 
 
 def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:
@@ -39,7 +39,7 @@ def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequenc
     return np.array(metric._extract_corpus_statistics(list(texts), reference_columns(references)), dtype=np.float64)
 
 
-def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str) -> Measurement:
+def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str, kind: str) -> Measurement:
     """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items, repetitions together.
 
     Args:
@@ -47,6 +47,7 @@ def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: A
         metric: sacreBLEU's metric, which gives the point estimate.
         aggregate: the same score for many resamples at once, from summed item statistics.
         name: name of the value.
+        kind: name of the aggregate.
     """
     texts = checked_texts(evaluation)
     if not texts:
@@ -55,4 +56,6 @@ def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: A
     score = metric._compute_score_from_stats([int(total) for total in statistics.sum(0)]).score
     interval = over_items(evaluation, statistics, aggregate, name=name)
     signature = metric.get_signature().format()
-    return measured(score, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=statistics)
+    return measured(
+        score, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=statistics, aggregate=kind
+    )

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from sacrebleu.metrics.bleu import BLEU
 
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
 from harness.metrics.words import ngrams, word_ids
+from harness.stats.intervals import ratio_of_sums
 
 _ORDERS = 4
 
@@ -25,7 +25,7 @@ class SelfBleu:
     """
 
     name: ClassVar[str] = "self-bleu"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)

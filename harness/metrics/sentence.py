@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from harness.design import Family
-from harness.intervals import ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
+from harness.stats.intervals import ratio_of_sums
 
 _ORDERS = 4
 _SMOOTHING = 5.0  # the constant K of method 4 as NLTK sets it
@@ -71,7 +71,7 @@ class SentenceBleu:
     """
 
     name: ClassVar[str] = "sentence-bleu"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {"sentence_bleu": True}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.leaderboard import Cell, cell_of, columns_of
+from harness.report.canaries import canary_lines
 from harness.report.escape import code_cell, markdown_cell, visible
 from harness.report.sections import LATENCIES, Section, sections
 from harness.tracking.rows import Row, Value
@@ -145,7 +146,7 @@ def _footnote(text: str, notes: list[str]) -> str:
 def _warnings(section: Section) -> list[str]:
     mixed = [name for name in section.headlines if len(_signatures(section, name)) > 1]
     differ = [f"{markdown_cell(name)}: signatures differ between rows; compare only where they agree." for name in mixed]
-    return [*differ, *map(markdown_cell, section.shortfalls)]
+    return [*differ, *map(markdown_cell, (*section.shortfalls, *canary_lines(section)))]
 
 
 def _signatures(section: Section, metric: str) -> set[str]:

@@ -1,21 +1,13 @@
 """What belongs together on a leaderboard: one section for each task and family, with that family's own columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.leaderboard import order
+from harness.metrics.headlines import HEADLINES
 from harness.metrics.profiles import PROFILES, Profile
 from harness.tracking.rows import Row
 
-# What is looked at first; a section is sorted by the first of these that it has.
-HEADLINES: Mapping[str, tuple[str, ...]] = {
-    "ucg": (
-        "in_language_standardised", "mauve", "judge_ppl", "sample_entropy", "human_entropy", "rep_4", "distinct_2", "in_language",
-        "true_nll", "mean_words", "own_bits_per_byte",
-    ),
-    "a2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
-    "t2t": ("correct", "chrf", "chrf++", "bleu", "judge_ppl", "length_ratio"),
-}  # fmt: skip
 LATENCIES = ("latency_ms_p50", "ratio_to_ar", "batched_ratio_to_ar")
 _GUESSES = 8
 

@@ -243,5 +243,6 @@ def unpack_likelihood(data: bytes) -> Likelihood:
 def plain_measurement(measurement: Measurement) -> dict[str, Any]:
     """A measurement without its items, which go into a blob."""
     fields = dataclasses.asdict(measurement)
-    del fields["items"]
+    for name in ("items", "aggregate", "of_targets"):
+        del fields[name]
     return {**fields, "flags": list(measurement.flags)}

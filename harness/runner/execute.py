@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import GridError
-from harness.runner.plan import Plan
+from harness.runner.planned import Plan
 from harness.runner.pool import Pool
 from harness.runner.worker import Job, Outcome
 from harness.tracking.records import Record, Store

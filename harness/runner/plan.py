@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from harness.contracts import Task
@@ -11,97 +11,17 @@ from harness.grid.expansion import Cell, expand, written
 from harness.grid.schema import DecodeEntry, Grid, LatencyEntry, ModelEntry, TaskEntry
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
-from harness.runner.estimates import Estimate, estimate
+from harness.runner.estimates import estimate
 from harness.runner.hardware import fingerprint
+from harness.runner.planned import Plan, PlannedCell
 from harness.runner.stage import Source, Spec, Stage, canonical, digest_of
 from harness.schedules.names import SchedulePlan
 from harness.timings import VERSION
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
+TRAINED = ("diffusion", "autoregressive")
 LEAST_LATENCY_REQUESTS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCell:
-    """A cell with what is needed to tell its row.
-
-    Attributes:
-        digest: the same in every grid that holds the cell.
-        stages: role ("fit", "score/bleu", "time/1", ...) -> stage key, in the order in which they are done.
-        settings: the decode card.
-        needs: stages of others without which one of these cannot be done, by what they are ("time/16: its baseline gpt").
-    """
-
-    cell: Cell
-    digest: str
-    stages: Mapping[str, str]
-    settings: Mapping[str, Any]
-    needs: Mapping[str, str] = field(default_factory=dict)
-
-    def labels(self, grid: str) -> dict[str, Any]:
-        """The row's identity."""
-        cell = self.cell
-        return {
-            "digest": self.digest, "grid": grid, "model": cell.model.title, "task": cell.task.title, "family": cell.family,
-            "schedule": written(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
-            "decode": cell.decode.title,
-        }  # fmt: skip
-
-    def snapshot(self, grid: str) -> dict[str, Any]:
-        """Plain data from which the row is told."""
-        parts = {"reason": self.cell.reason, "stages": self.stages, "needs": self.needs, "settings": self.settings}
-        return {**self.labels(grid), **parts}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a grid comes to.
-
-    Attributes:
-        grid: its name.
-        everything: all cells in the grid's order, skipped ones among them.
-        stages: key -> stage, inputs first.
-        finished: keys that have a record already.
-        estimate: time and memory of what is left.
-    """
-
-    grid: str
-    everything: list[PlannedCell]
-    stages: dict[str, Stage]
-    finished: frozenset[str] = frozenset()
-    estimate: Estimate = field(default_factory=lambda: estimate([]))
-
-    @cached_property
-    def cells(self) -> list[PlannedCell]:
-        """Cells to be computed."""
-        return [planned for planned in self.everything if planned.cell.reason is None]
-
-    @cached_property
-    def skipped(self) -> list[PlannedCell]:
-        """Cells that mean nothing; `cell.reason` says why."""
-        return [planned for planned in self.everything if planned.cell.reason is not None]
-
-    @property
-    def trainings(self) -> list[Stage]:
-        """All fit stages, the judges' included."""
-        return [stage for stage in self.stages.values() if stage.kind == "fit"]
-
-    @cached_property
-    def _cells_of(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for planned in self.cells:
-            for key in (*planned.stages.values(), *planned.needs.values()):
-                found.setdefault(key, []).append(planned.cell.name)
-        return found
-
-    def cells_of(self, key: str) -> tuple[str, ...]:
-        """Names of the cells that need a stage."""
-        return tuple(self._cells_of.get(key, ()))
-
-    def snapshot(self) -> dict[str, Any]:
-        """Plain data from which rows are told without any plug-in."""
-        return {"grid": self.grid, "cells": [planned.snapshot(self.grid) for planned in self.everything]}
 
 
 def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = None) -> Plan:
@@ -225,7 +145,7 @@ class _Planner:
             needed = [need for need in scoring.needs if need in roles]
             inputs = _keys(roles, "tokenize", "generate", "select", *needed)
             roles[scoring.role] = self.stage("score", scoring.spec_of(cell.seed), inputs, scoring.sources)
-        for batch in self.batches if cell.design.kind != "floor" else ():
+        for batch in self.batches if cell.design.kind in TRAINED else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         keys = {role: stage.key for role, stage in roles.items()}
         return PlannedCell(cell, self.digest(cell), keys, self.settings(cell), self._needs(cell, roles))
@@ -266,7 +186,7 @@ class _Planner:
             budget = self.budgets[cell.model.title]
             spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
             self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
-            self.counted |= {self._fitted[identity].key} if cell.design.kind == "floor" else set()
+            self.counted |= set() if cell.design.kind in TRAINED else {self._fitted[identity].key}
         return self._fitted[identity]
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:
@@ -296,11 +216,8 @@ class _Planner:
         return self._judges[identity]
 
     def _judge_fit(self, cell: Cell) -> Stage:
-        judge, grid = self.grid.judge, self.grid
+        judge, budget = self.grid.judge, judge_budget(self.grid)
         family = "ucg" if "ucg" in self.catalogue.task(cell.task).families else cell.family
-        largest = max((grid.budget_of(label) for label in self._labels()), key=lambda budget: budget.tokens)
-        tokens = judge.tokens if judge.tokens is not None else JUDGE_FACTOR * largest.tokens
-        budget = {"tokens": tokens, "parameters": judge.parameters or largest.parameters}
         spec = self._fit_spec(judge.model, self.catalogue.design(judge.model).version, None, budget, 0, "judge")
         sources = {"model": self.source("models", judge.name), "task": self.source("tasks", cell.task.name)}
         return self.stage("fit", spec, {"tokenize": self._tokenize(cell.task, family).key}, sources)
@@ -353,6 +270,13 @@ class _Planner:
         if chosen is None:
             return None
         return replace(cell, model=chosen, design=self.catalogue.design(chosen), schedule=None, steps=None)
+
+
+def judge_budget(grid: Grid) -> dict[str, int | None]:
+    """What the judge of a grid is trained with: its own budget, else twice the largest one's tokens at its size."""
+    largest = max((grid.budget_of(entry.title) for entry in grid.models), key=lambda budget: budget.tokens)
+    tokens = grid.judge.tokens if grid.judge.tokens is not None else JUDGE_FACTOR * largest.tokens
+    return {"tokens": tokens, "parameters": grid.judge.parameters or largest.parameters}
 
 
 def batches(grid: Grid, chosen: Profile) -> tuple[int, ...]:

@@ -172,15 +172,22 @@ def _check_likelihood(found: Likelihood, expected: int) -> None:
 
 def generate(work: Work) -> Result:
     """All candidates for every test item; each request has its own seed."""
-    spec = work.spec
-    requests = _requests(work, test_items(work.data(), spec["items"], spec["samples"]))
+    spec, examples = work.spec, test_items(work.data(), work.spec["items"], work.spec["samples"])
+    requests = _requests(work, examples)
     settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
-    started = time.perf_counter()
-    generations = work.model().generate(requests, settings)
+    model, started = work.model(), time.perf_counter()
+    generations = model.generate(requests, settings)
     seconds = time.perf_counter() - started
     _check_generations(generations, requests)
-    blob = work.store.put(pack_lines(generations))
-    return Result(result={**_calls(generations), "generate_seconds": seconds}, blobs={"generations.jsonl.gz": blob})
+    cost = {} if model.design.kind == "imported" else {**_calls(generations), "generate_seconds": seconds}
+    asked = {example.id: {"condition": example.condition, "target": example.target} for example in examples}
+    return Result(
+        result={"n": len(generations), **cost},
+        blobs={
+            "generations.jsonl.gz": work.store.put(pack_lines(generations)),
+            "asked.json.gz": work.store.put(pack_json(asked)),
+        },
+    )
 
 
 def _requests(work: Work, examples: Sequence[Example]) -> list[Request]:
@@ -210,7 +217,6 @@ def _check_generations(generations: Sequence[Generation], requests: Sequence[Req
 def _calls(generations: Sequence[Generation]) -> dict[str, Any]:
     positions = [item.positions_processed for item in generations if item.positions_processed is not None]
     return {
-        "n": len(generations),
         "network_calls": float(np.mean([item.network_calls for item in generations])) if generations else 0.0,
         "positions_processed": float(np.mean(positions)) if positions else None,
         "steps_used": sorted({item.steps_used for item in generations if item.steps_used is not None}),
@@ -231,10 +237,14 @@ def score(work: Work) -> Result:
     measured_on = f"items:{digest_of_items(evaluation.examples)}|v:{metric.version}"
     plain = {
         name: plain_measurement(dataclasses.replace(found, signature=f"{found.signature}|{measured_on}"))
-        | {"higher_is_better": metric.values.get(name)}
+        | {"higher_is_better": metric.values.get(name), "exposes": list(getattr(metric, "exposes", {}).get(name, ()))}
         for name, found in measurements.items()
     }
-    items = {name: measurement.items for name, measurement in measurements.items() if measurement.items is not None}
+    items = {
+        name: {"rows": found.items, "aggregate": found.aggregate, "of_targets": found.of_targets}
+        for name, found in measurements.items()
+        if found.items is not None and len(found.items) == len(evaluation.examples)
+    }
     return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
 
 

@@ -94,7 +94,7 @@ def _metrics(records: Mapping[str, Record]) -> dict[str, Value]:
 
 
 def _value(item: Mapping[str, Any]) -> Value:
-    return Value(**{**item, "flags": tuple(item["flags"])})
+    return Value.from_json(item)
 
 
 def _latency(stages: Iterable[str], records: Mapping[str, Record]) -> dict[str, Value]:
@@ -127,7 +127,7 @@ def _became(records: Mapping[str, Record]) -> dict[str, Any]:
     if "fit" in records:
         became |= {name: records["fit"].result.get(name) for name in ("size", "schedule", "schedule_updates")}
     if "generate" in records:
-        became |= {"n": records["generate"].result["n"], "steps_used": records["generate"].result["steps_used"]}
+        became |= {"n": records["generate"].result["n"], "steps_used": records["generate"].result.get("steps_used", [])}
     return became
 
 

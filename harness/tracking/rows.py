@@ -20,6 +20,7 @@ class Value:
         signature: what must agree before two values are compared; for latency, the evidence of how it was measured.
         flags: what a reader must know.
         higher_is_better: `None` where neither end is better.
+        exposes: canaries that it must put below every real model.
     """
 
     value: float | None
@@ -30,6 +31,12 @@ class Value:
     flags: tuple[str, ...] = ()
     reason: str | None = None
     higher_is_better: bool | None = None
+    exposes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Value":
+        """Out of plain objects."""
+        return cls(**{**data, "flags": tuple(data.get("flags", ())), "exposes": tuple(data.get("exposes", ()))})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +82,7 @@ class Row:
     def from_json(cls, data: Mapping[str, Any]) -> "Row":
         """The inverse of `to_json`."""
         values = {
-            part: {name: Value(**{**item, "flags": tuple(item.get("flags", ()))}) for name, item in data.get(part, {}).items()}
-            for part in ("metrics", "latency")
+            part: {name: Value.from_json(item) for name, item in data.get(part, {}).items()} for part in ("metrics", "latency")
         }
         return cls(**{**data, **values})
 

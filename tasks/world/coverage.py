@@ -7,9 +7,9 @@ from collections.abc import Hashable, Sequence, Set
 import numpy as np
 
 from harness.contracts import stream_seed
-from harness.intervals import LEAST, Interval
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import measured, refusal
+from harness.stats.intervals import LEAST, Interval
 from tasks.world.automaton import Floats
 from tasks.world.chart import rules_used
 from tasks.world.draws import draw

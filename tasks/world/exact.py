@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.contracts import Content, Example
-from harness.intervals import clustered_bootstrap, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import clusters, measured, refusal, resamples, resampling
+from harness.stats.intervals import clustered_bootstrap, ratio_of_sums
 from tasks.world.realisations import Realisations
 from tasks.world.task import World
 
@@ -43,6 +43,7 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
         signature=f"{signature}|kind:{own.kind}|{own.estimator}",
         flags=flags,
         items=gaps,
+        of_targets=True,
     )
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from harness.design import Family
-from harness.intervals import bootstrap, ratio_of_sums
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, measured, refusal, refusals, resamples, resampling, share
+from harness.stats.intervals import bootstrap, ratio_of_sums
 from tasks.world.agreement import KINDS, errors
 from tasks.world.conditional import conditional_values
 from tasks.world.coverage import attribute_distance, coverage
@@ -27,13 +27,18 @@ class WorldExact:
     """
 
     name: ClassVar[str] = "world"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "in_language": True, "in_language_standardised": True, "mean_length": None, "true_nll": None, "likelihood_gap": False,
         "attribute_distance": False, "meaning_coverage": True, "rule_coverage": True, "train_copies": None,
         "correct": True, "source_copies": False, "shortest": True, **{f"errors_{kind}": False for kind in KINDS},
+    }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "in_language_standardised": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
+        "attribute_distance": ("constant",), "meaning_coverage": ("constant",),
+        "correct": ("copy-source", "constant", "majority", "empty"),
     }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
@@ -55,7 +60,7 @@ class WorldExact:
             "in_language": share(evaluation, inside, signature=signature),
             "in_language_standardised": _standardised(task, texts, inside, signature),
             "mean_length": _mean(evaluation, "mean_length", [len(text.split()) for text in texts], signature),
-            "true_nll": _true_nll(evaluation, task, valid, signature),
+            "true_nll": _true_nll(evaluation, task, texts, inside, signature),
             "likelihood_gap": likelihood_gap(evaluation, task, signature),
             "attribute_distance": attribute_distance(evaluation, task, valid, signature),
             **coverage(evaluation, task, valid, signature),
@@ -66,24 +71,31 @@ class WorldExact:
 
 def _standardised(task: World, texts: Sequence[str], inside: Sequence[bool], signature: str) -> Measurement:
     bins = LengthBins.of(task.language.automaton.length_law())
-    value, interval, empty = bins.standardised([len(text.split()) for text in texts], inside)
+    lengths = [len(text.split()) for text in texts]
+    value, interval, empty = bins.standardised(lengths, inside)
     flags = (f"{empty} of {len(bins.weights)} length bins hold no text",) if empty else ()
-    return measured(value, interval, n=len(texts), signature=f"{signature}|length bins:{len(bins.weights)}", flags=flags)
+    named, items = f"{signature}|length bins:{len(bins.weights)}", bins.influences(lengths, inside)
+    return measured(value, interval, n=len(texts), signature=named, flags=flags, items=items)
 
 
-def _mean(evaluation: Evaluation, name: str, values: Sequence[float], signature: str, flags: tuple[str, ...] = ()) -> Measurement:
+def _mean(evaluation: Evaluation, name: str, values: Sequence[float], signature: str) -> Measurement:
     rows = np.stack([np.array(values, dtype=float), np.ones(len(values))], axis=1)
     interval = bootstrap(rows, ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, name))
-    return measured(float(np.mean(values)), interval, n=len(values), signature=signature, flags=flags, items=rows[:, 0])
+    return measured(float(np.mean(values)), interval, n=len(values), signature=signature, items=rows[:, 0])
 
 
-def _true_nll(evaluation: Evaluation, task: World, valid: Sequence[str], signature: str) -> Measurement:
-    total = len(evaluation.texts)
-    if not valid:
-        return refusal(f"none of {total} texts is in the language", n=0, signature=signature)
+def _true_nll(evaluation: Evaluation, task: World, texts: Sequence[str], inside: Sequence[bool], signature: str) -> Measurement:
+    if not any(inside):
+        return refusal(f"none of {len(texts)} texts is in the language", n=0, signature=signature)
     automaton = task.language.automaton
-    flags = (f"in language: {len(valid)} of {total}", f"entropy of the language: {automaton.entropy():.3f}")
-    return _mean(evaluation, "true_nll", [-automaton.log_probability(text.split()) for text in valid], signature, flags)
+    flags = (f"in language: {sum(inside)} of {len(texts)}", f"entropy of the language: {automaton.entropy():.3f}")
+    nats = [-automaton.log_probability(text.split()) if hit else 0.0 for text, hit in zip(texts, inside, strict=True)]
+    rows = np.array([nats, inside], dtype=float).T
+    interval = bootstrap(
+        rows[np.array(inside)], ratio_of_sums, resamples=resamples(evaluation), rng=resampling(evaluation, "true_nll")
+    )
+    value = float(ratio_of_sums(rows.sum(0)[None])[0])
+    return measured(value, interval, n=sum(inside), signature=signature, flags=flags, items=rows, aggregate="ratio")
 
 
 def _train_copies(evaluation: Evaluation, task: World, texts: Sequence[str], signature: str) -> Measurement:

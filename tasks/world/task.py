@@ -20,7 +20,7 @@ from tasks.world.translation import TRANSLATION_VERSION
 Rewriting = Literal["translation", "paraphrase", "simplification"]
 REFERENCES = 4
 _METRICS = {
-    "ucg": ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "lengths", "world"),
+    "ucg": ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "memorisation", "lengths", "world"),
     "a2t": ("bleu", "chrf", "likelihood", "diversity", "lengths", "world"),
     "t2t": ("bleu", "chrf", "likelihood", "diversity", "lengths", "world"),
 }

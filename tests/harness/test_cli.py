@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import cli
+from harness.cli import grids, results
 from harness.tracking.records import Store
 
 PLUGINS = Path(__file__).parents[1] / "end_to_end" / "plugins.py"
@@ -120,7 +121,7 @@ def test_without_mlflow_a_run_says_so_and_goes_on(grid, tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.snapshot("tiny", {"grid": "tiny", "cells": []})
     with CliRunner().isolation() as (out, *_):
-        cli._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0))
+        grids._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0))
         text = out.getvalue().decode()
     assert "Not in MLflow: MLflow is not installed" in text
     assert "Leaderboard:" in text
@@ -218,7 +219,7 @@ def test_the_server_ends_when_it_is_told_to_while_it_starts(tmp_path, monkeypatc
             ended.append(port)
 
     monkeypatch.setattr(mlflow_server, "serving", starting)
-    monkeypatch.setattr(cli, "_published", lambda *_: {})
+    monkeypatch.setattr(results, "published", lambda *_: {})
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert call("ui", "--store", Store(tmp_path).address, "--port", "5999")[0] == 0
@@ -228,6 +229,6 @@ def test_the_server_ends_when_it_is_told_to_while_it_starts(tmp_path, monkeypatc
 
 
 def test_no_password_is_printed_with_the_views(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_published", lambda *_: {"g: t": "/#/runs"})
+    monkeypatch.setattr(results, "published", lambda *_: {"g: t": "/#/runs"})
     text = call("publish", "--to", "https://user:secret@host/", "--store", Store(tmp_path).address)[1]
     assert text == "g: t: https://host/#/runs\n"

@@ -6,12 +6,12 @@ import pytest
 
 from harness.contracts import Generation
 from harness.errors import UnknownName
-from harness.intervals import wilson
 from harness.metrics.diversity import Diversity, repeated
 from harness.metrics.lengths import Lengths
 from harness.metrics.profiles import PROFILES, profile
 from harness.metrics.words import ngrams, word_ids
 from harness.registry import known, resolve
+from harness.stats.intervals import wilson
 
 
 def naive_ngrams(texts, order):

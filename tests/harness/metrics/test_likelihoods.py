@@ -17,7 +17,8 @@ def test_own_likelihood_is_pooled(make_evaluation, make_sentences):
     found = OwnLikelihood()(make_evaluation(make_sentences(3, 0), likelihood=likelihood()))
     assert found["own_nll_per_token"].value == pytest.approx(60 / 20)
     assert found["own_bits_per_byte"].value == pytest.approx(60 / math.log(2) / 90)
-    assert found["own_nll_per_token"].items == (10.0, 5.0, 20.0, 20.0, 6.0, 30.0, 30.0, 9.0, 40.0)
+    assert found["own_nll_per_token"].items == ((10.0, 5.0), (20.0, 6.0), (30.0, 9.0))
+    assert all(value.of_targets for value in found.values())
     assert found["own_nll_per_token"].flags == ("no interval: fewer than 5 items move the value",)
 
 

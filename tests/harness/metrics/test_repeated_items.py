@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Likelihood
-from harness.intervals import wilson
+from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.metrics.answers import clusters
 from harness.metrics.bleu import Bleu
 from harness.metrics.chrf import ChrF
@@ -16,6 +16,7 @@ from harness.metrics.lengths import Lengths
 from harness.metrics.likelihood import OwnLikelihood
 from harness.metrics.self_bleu import SelfBleu
 from harness.metrics.sentence import SentenceBleu
+from harness.stats.intervals import wilson
 
 TIMES = 4
 # (low, high) of 60 different items before repetitions were known
@@ -84,6 +85,14 @@ def test_the_same_answers_four_times_over_narrow_no_interval(items):
         widths = [found[name].high - found[name].low for found in (once, four)]
         # another order of the same resamples would give the very same interval; 200 resamples leave 15 %
         assert widths[1] == pytest.approx(widths[0], rel=0.15), name
+
+
+def test_items_and_their_aggregate_make_every_value(items):
+    for name, found in measured(items).items():
+        if found.items is not None:
+            rows = statistics(found.items, found.aggregate)
+            assert len(rows) == 60, name
+            assert AGGREGATES[found.aggregate](rows.sum(0)[None]) == pytest.approx([found.value]), name
 
 
 def test_rep_4_counts_repetitions_of_an_item_as_one(make_evaluation, make_sentences):

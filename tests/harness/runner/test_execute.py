@@ -6,7 +6,8 @@ import pytest
 from harness.errors import GridError
 from harness.grid import load
 from harness.runner.execute import run
-from harness.runner.plan import Plan, make_plan
+from harness.runner.plan import make_plan
+from harness.runner.planned import Plan
 from harness.runner.pool import InProcessPool, SerialPool
 from harness.runner.stage import Stage
 from harness.runner.worker import Outcome, _out_of_memory

@@ -13,7 +13,8 @@ from harness.errors import GridError
 from harness.grid import load
 from harness.grid.schema import Resources
 from harness.runner.execute import run
-from harness.runner.plan import Plan, make_plan
+from harness.runner.plan import make_plan
+from harness.runner.planned import Plan
 from harness.runner.pool import SerialPool
 from harness.runner.ray_pool import Node, RayPool, _check_reachable
 from harness.runner.stage import Stage

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from harness.contracts import Example, Generation, Likelihood, TaskView
-from harness.intervals import wilson
 from harness.measurement import Evaluation
+from harness.metrics.aggregates import AGGREGATES, statistics
+from harness.stats.intervals import wilson
 from harness.tokenizer import Tokenizer
 from tasks.world.draws import draw
 from tasks.world.metrics import WorldExact
@@ -39,6 +40,17 @@ def exact_draws(task):
     return WorldExact()(evaluation(task, "ucg", draw(task.language.automaton, 400, np.random.default_rng(21))))
 
 
+def test_items_and_their_aggregate_make_the_value(task):
+    texts = draw(task.language.automaton, 60, np.random.default_rng(3))
+    texts[::3] = [" ".join(text.split()[::-1]) for text in texts[::3]]
+    kept = {name: found for name, found in WorldExact()(evaluation(task, "ucg", texts)).items() if found.items is not None}
+    assert {"in_language", "in_language_standardised", "true_nll", "mean_length"} <= kept.keys()
+    for name, found in kept.items():
+        rows = statistics(found.items, found.aggregate)
+        assert len(rows) == 60, name
+        assert AGGREGATES[found.aggregate](rows.sum(0)[None]) == pytest.approx([found.value]), name
+
+
 def test_exact_draws_are_perfect(task, exact_draws):
     assert exact_draws["in_language"].value == 1
     assert exact_draws["in_language_standardised"].value == pytest.approx(1)
@@ -63,7 +75,7 @@ def test_exact_draws_are_perfect(task, exact_draws):
 def test_every_value_is_announced_signed_and_has_an_interval_around_it(exact_draws):
     for name, found in exact_draws.items():
         assert name in WorldExact.values
-        assert found.signature.startswith(f"world:small|task:{World.version}|version:2|n:400")
+        assert found.signature.startswith(f"world:small|task:{World.version}|version:3|n:400")
         if found.value is not None:
             assert found.low <= found.value <= found.high
             assert found.low < found.high

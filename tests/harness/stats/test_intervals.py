@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.intervals import (
+from harness.stats.intervals import (
     block_medians,
     bootstrap,
     bootstrap_totals,

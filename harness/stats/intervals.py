@@ -73,7 +73,7 @@ def clustered_wilson(
     Raises:
         ValueError: no trials, or not one label per item.
     """
-    hits, trials = _cluster_sums(statistics, clusters).T
+    hits, trials = cluster_sums(statistics, clusters).T
     n = float(trials.sum())
     if n <= 0:
         raise ValueError(f"{len(statistics)} items have no trials: expected at least one")
@@ -129,10 +129,10 @@ def clustered_bootstrap(
     Raises:
         ValueError: not one label per item.
     """
-    return bootstrap(_cluster_sums(statistics, clusters), aggregate, resamples=resamples, rng=rng)
+    return bootstrap(cluster_sums(statistics, clusters), aggregate, resamples=resamples, rng=rng)
 
 
-def _cluster_sums(statistics: Float[np.ndarray, "n K"], clusters: Sequence[str] | Sequence[int]) -> Float[np.ndarray, "_ K"]:
+def cluster_sums(statistics: Float[np.ndarray, "n K"], clusters: Sequence[str] | Sequence[int]) -> Float[np.ndarray, "_ K"]:
     """Sums within clusters, in the order in which clusters appear."""
     if len(clusters) != len(statistics):
         raise ValueError(f"{len(clusters)} cluster labels for {len(statistics)} items: expected one each")

@@ -1,0 +1,141 @@
+"""Commands that read a store: tables, comparisons, bands, MLflow."""
+
+import signal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.application import JsonOption, OptionalGrid, StoreOption, UriOption, app, grid_name, grid_of, json_text, say
+
+if TYPE_CHECKING:
+    from harness.tracking.records import Store
+
+
+class Format(StrEnum):
+    """Forms of a table."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def table(
+    grid: OptionalGrid = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    model: Annotated[str | None, typer.Option(help="Label or bare name of a model.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by, best first; -column turns it around.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Condition such as 'bleu >= 20'; may be repeated.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="md, csv or json.")] = Format.md,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the leaderboard of a store."""
+    from harness.leaderboard import order, rows_of, select
+    from harness.report.export import as_csv, as_markdown
+    from harness.report.export import as_json as json_of
+
+    rows = select(rows_of(store, grid_of(grid)), task=task, family=family, model=model, where=where or ())
+    rows = order(rows, sort) if sort else rows
+    form = Format.json if as_json else form
+    say(
+        {Format.md: lambda: as_markdown(rows, sort=sort), Format.csv: lambda: as_csv(rows), Format.json: lambda: json_of(rows)}[
+            form
+        ]()
+    )
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A model or the start of a digest, then conditions: 'MODEL, steps = 32'.")],
+    b: Annotated[str, typer.Argument(help="The other side, likewise.")],
+    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Value to compare; may be repeated. Default: all with a better end.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=0, help="Items to show, those that differ most.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two systems item by item: which differences are real, and where they are largest."""
+    from harness.compare import compare_systems
+    from harness.leaderboard import opened
+    from harness.report.comparisons import as_record, as_text
+
+    reports = compare_systems(
+        opened(store), a, b, grid=grid_name(grid), task=task, family=family, metrics=metric or (), most=most
+    )
+    say(json_text([as_record(report) for report in reports]) if as_json else as_text(reports))
+
+
+@app.command()
+def rank(
+    metric: Annotated[str | None, typer.Argument(help="Value to rank by; each section's headline without it.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank systems in bands: those that cannot be told from the best of a band share it."""
+    from harness.compare.ranking import rankings
+    from harness.leaderboard import opened
+    from harness.report.rankings import as_record, as_text
+
+    found = rankings(opened(store), metric, grid=grid_name(grid), task=task, family=family)
+    say(
+        json_text([as_record(*item) for item in found])
+        if as_json
+        else "\n".join(as_text(f"{place} / {kind}", name, ranked) for place, kind, name, ranked in found)
+    )
+
+
+@app.command()
+def ui(
+    grid: OptionalGrid = None,
+    store: StoreOption = "./runs",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+) -> None:
+    """Serve MLflow's own user interface on this machine alone, and print the addresses of the leaderboards."""
+    from harness.leaderboard import opened
+    from harness.tracking.mlflow_server import free_port, serving
+    from harness.tracking.publication import folder_of
+
+    served = opened(store)
+    folder = folder_of(served)
+    views = published(served, grid_name(grid), None)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serving(folder, port=port or free_port()) as address:
+            for title, path in views.items():
+                say(f"{title}: {address}{path}")
+            say("Open one of these in a browser; Ctrl-C ends the server.")
+            signal.pause()
+    except KeyboardInterrupt:
+        say("")
+
+
+@app.command()
+def publish(grid: OptionalGrid = None, to: UriOption = None, store: StoreOption = "./runs") -> None:
+    """Rebuild MLflow from the records, into any tracking address. Doing it again changes nothing."""
+    from harness.leaderboard import opened
+    from harness.tracking.mlflow_sink import without_credentials
+
+    server = without_credentials(to).rstrip("/") if to is not None and to.startswith("http") else ""
+    for title, path in published(opened(store), grid_name(grid), to).items():
+        say(f"{title}: {server}{path}")
+
+
+def published(store: "Store", grid: str | None, uri: str | None) -> dict[str, str]:
+    """Publish and say so; "grid: section" -> path of the view."""
+    from harness.tracking.publication import publish_store
+
+    views: dict[str, str] = {}
+    for name, done in publish_store(store, grid=grid, uri=uri).items():
+        say(f"MLflow experiment {name}: {done.written} runs written, {done.unchanged} unchanged.")
+        views |= {f"{name}: {title}": path for title, path in done.views.items()}
+    return views

@@ -1,0 +1,64 @@
+"""Which cells a side of a comparison means: those of one system, in one setting, under all its seeds."""
+
+import re
+from collections.abc import Sequence
+
+from harness.errors import GridError, UnknownName
+from harness.leaderboard import Condition, bare, select
+from harness.tracking.rows import Row
+
+_PARTS = re.compile(r",(?![^\[]*\])")
+_SETTING = ("schedule", "steps", "decode")
+
+
+def side_of(rows: Sequence[Row], text: str) -> list[Row]:
+    """Finished rows that a text means: a model or the start of a digest, and conditions after commas: `MODEL, steps = 32`.
+
+    Raises:
+        UnknownName: no finished cell has that model or digest.
+        GridError: a condition cannot be read, or nothing passes.
+    """
+    name, *conditions = [part.strip() for part in _PARTS.split(text)]
+    done = [row for row in rows if row.status == "done"]
+    if _is_condition(name):
+        return _passing(done, [name, *conditions], text)
+    found = [row for row in done if name in (row.model, bare(row.model)) or (len(name) >= 6 and row.digest.startswith(name))]
+    if not found:
+        raise UnknownName("model or digest", name, {row.model for row in done}, "compare")
+    return _passing(found, conditions, text)
+
+
+def _is_condition(text: str) -> bool:
+    try:
+        Condition.parse(text)
+    except GridError:
+        return False
+    return "[" not in text.partition("=")[0]
+
+
+def _passing(rows: Sequence[Row], conditions: Sequence[str], text: str) -> list[Row]:
+    found = select(rows, where=conditions)
+    if not found:
+        raise GridError(f"compare: no finished cell passes {text!r}.")
+    return found
+
+
+def one_setting(rows: Sequence[Row], text: str) -> list[Row]:
+    """Rows of one task and family in one setting, one for each seed, in the order of seeds.
+
+    Raises:
+        GridError: they have several settings, or two cells of one seed; the message says how to choose.
+    """
+    found = {tuple(getattr(row, name) for name in _SETTING): None for row in rows}
+    place = f"{rows[0].task} / {rows[0].family}"
+    if len(found) > 1:
+        told = "; ".join(", ".join(f"{name} = {value}" for name, value in zip(_SETTING, one, strict=True)) for one in found)
+        raise GridError(f"compare: {text!r} has {len(found)} settings in {place}: {told}. Say which: '{text}, steps = ...'.")
+    by_seed: dict[int, Row] = {}
+    for row in rows:
+        if by_seed.setdefault(row.seed, row).digest != row.digest:
+            digests = ", ".join(sorted({row.digest[:8] for row in rows}))
+            raise GridError(
+                f"compare: {text!r} has several cells of seed {row.seed} in {place}: {digests}. Name one by its digest."
+            )
+    return [by_seed[seed] for seed in sorted(by_seed)]

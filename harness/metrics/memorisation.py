@@ -1,0 +1,82 @@
+"""Memorisation: how much of what is written stands in the training split, beside how much of human text does."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import sacrebleu
+from jaxtyping import Float
+
+from harness.design import Family
+from harness.measurement import Evaluation, Measurement
+from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, over_items, refusal, share
+from harness.metrics.words import ngrams, word_ids
+from harness.stats.intervals import clustered_wilson, ratio_of_sums
+
+ORDER = 8
+
+
+class Memorisation:
+    """Share of texts that stand in the training split word for word, and of their 8-grams that do, over words (13a).
+
+    Human text repeats the training split too, where sentences are short or of few patterns, so the same two shares of the test
+    targets stand beside: near them is right, far above them is copying. Empty texts are no copies.
+    """
+
+    name: ClassVar[str] = "memorisation"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
+    needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
+    values: ClassVar[Mapping[str, bool | None]] = {
+        "memorised_texts": False, "memorised_8grams": False, "human_memorised_texts": None, "human_memorised_8grams": None,
+    }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "memorised_texts": ("train-copier",),
+        "memorised_8grams": ("train-copier",),
+    }
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts and the test targets."""
+        texts, targets = checked_texts(evaluation), [example.target for example in evaluation.examples]
+        train = [example.target for example in evaluation.train]
+        signature = f"tok:13a|order:{ORDER}|train:{len(train)}|sacrebleu:{sacrebleu.__version__}"
+        if not texts or not train:
+            reason = "no items" if train else "there is no training split to look in"
+            return {name: refusal(reason, n=len(texts), signature=signature) for name in self.values}
+        known = set(train)
+        written, human = np.split(in_training([*texts, *targets], train), 2)
+        return {
+            "memorised_texts": _copies(evaluation, texts, known, signature),
+            "memorised_8grams": _shared(evaluation, "memorised_8grams", written, signature, empty_flags(texts)),
+            "human_memorised_texts": _copies(evaluation, targets, known, signature),
+            "human_memorised_8grams": _shared(evaluation, "human_memorised_8grams", human, signature, ()),
+        }
+
+
+def in_training(texts: Sequence[str], train: Sequence[str], *, order: int = ORDER) -> Float[np.ndarray, "n 2"]:
+    """n-grams of each text that stand in a training text, and all its n-grams."""
+    words, owner = word_ids([*train, *texts])
+    *_, (grams, place) = ngrams(words, owner, longest=order)
+    of_train = place < len(train)
+    seen = np.isin(grams[~of_train], grams[of_train])
+    index = place[~of_train] - len(train)
+    counts = [np.bincount(index, weights=weights, minlength=len(texts)) for weights in (seen.astype(np.float64), None)]
+    return np.stack(counts, axis=1).astype(np.float64)
+
+
+def _copies(evaluation: Evaluation, texts: Sequence[str], known: set[str], signature: str) -> Measurement:
+    return share(evaluation, [bool(text.strip()) and text in known for text in texts], signature=signature)
+
+
+def _shared(
+    evaluation: Evaluation, name: str, rows: Float[np.ndarray, "n 2"], signature: str, flags: tuple[str, ...]
+) -> Measurement:
+    if not rows[:, 1].sum():
+        return refusal(f"no text has {ORDER} words", n=len(rows), signature=signature)
+    interval = over_items(evaluation, rows, ratio_of_sums, name=name) or clustered_wilson(rows, clusters(evaluation))
+    value = float(rows[:, 0].sum() / rows[:, 1].sum())
+    of_targets = name.startswith("human")
+    return measured(
+        value, interval, n=len(rows), signature=signature, flags=flags, items=rows, aggregate="ratio", of_targets=of_targets
+    )

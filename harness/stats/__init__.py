@@ -1,0 +1,1 @@
+"""Statistics of per-item results: intervals, seeds, comparisons of cells, families of tests, rank bands."""

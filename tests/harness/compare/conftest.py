@@ -1,0 +1,64 @@
+"""Stores whose records are written by hand."""
+
+import numpy as np
+import pytest
+
+from harness.contracts import Generation
+from harness.runner.artefacts import pack_json, pack_lines
+from harness.tracking.records import Record, Store
+
+IDS = [f"item-{index:03d}" for index in range(120)]
+SIGNATURE = "share|items:{digest}|v:1"
+
+
+class Cells:
+    """A store to which finished cells are added one by one."""
+
+    def __init__(self, folder):
+        self.store, self.cells = Store(folder), []
+
+    def add(self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, **scores):
+        """A cell whose value `correct` has these items; further values have no items."""
+        digest = f"{len(self.cells):02d}" + "ab" * 15
+        texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
+        answers = [Generation(id=name, texts=(text,), network_calls=1) for name, text in zip(ids, texts, strict=True)]
+        asked = {name: {"condition": f"ask {name}", "target": None} for name in ids}
+        stages = {
+            "generate": {"generations.jsonl.gz": pack_lines(answers), "asked.json.gz": pack_json(asked)},
+            "select": {"texts.json.gz": pack_json(texts)},
+        }  # fmt: skip
+        for role, blobs in stages.items():
+            names = {name: self.store.put(data) for name, data in blobs.items()}
+            self.store.commit(
+                self.record(digest, role, blobs=names, result={"n": len(ids), "steps_used": [], "network_calls": 1.0})
+            )
+        values = {"correct": (float(np.mean(items)), True), **{name: (value, False) for name, value in scores.items()}}
+        measured = {
+            name: {
+                "value": value, "low": None, "high": None, "n": len(ids), "signature": signature.format(digest="a0b1c2"),
+                "flags": [], "reason": None, "higher_is_better": higher,
+            }
+            for name, (value, higher) in values.items()
+        }  # fmt: skip
+        kept = {"correct": {"rows": list(map(float, items)), "aggregate": "mean", "of_targets": False}}
+        blobs = {"items.json.gz": self.store.put(pack_json(kept))}
+        self.store.commit(self.record(digest, "score/x", blobs=blobs, result={"measurements": measured}))
+        roles = (*stages, "score/x")
+        self.cells.append({
+            "digest": digest, "grid": "g", "model": model, "task": "toy", "family": family, "schedule": schedule, "steps": steps,
+            "seed": seed, "decode": "sample", "reason": None, "needs": {}, "settings": {},
+            "stages": {role: self.key(digest, role) for role in roles},
+        })  # fmt: skip
+        self.store.snapshot("g", {"grid": "g", "cells": self.cells})
+        return digest
+
+    def key(self, digest, role):
+        return (digest + role.replace("/", "").encode().hex() + "0" * 64)[:64]
+
+    def record(self, digest, role, **rest):
+        return Record(key=self.key(digest, role), kind=role.partition("/")[0], status="done", **rest)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    return Cells(tmp_path / "store")

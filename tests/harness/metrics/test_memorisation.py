@@ -1,0 +1,67 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from harness.contracts import Example
+from harness.metrics.memorisation import Memorisation, in_training
+
+TRAIN = ["one two three four five six seven eight nine ten", "a b c d e f g h i j k"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hits", "total"),
+    [
+        ("one two three four five six seven eight nine ten", 3, 3),
+        ("zero one two three four five six seven eight x", 1, 3),
+        ("one two three four five six seven nine ten", 0, 2),
+        ("j k one two three four five six seven", 0, 2),  # an n-gram does not go from one training text to the next
+        ("one two", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_eight_grams_are_found_in_one_training_text(text, hits, total):
+    np.testing.assert_array_equal(in_training([text, "b c d e f g h i"], TRAIN), [[hits, total], [1, 1]])
+
+
+def test_counts_are_those_of_sets(make_sentences):
+    train, texts = make_sentences(200, 0), make_sentences(50, 1)
+
+    def grams(text):
+        words = text.split()
+        return [tuple(words[start : start + 3]) for start in range(len(words) - 2)]
+
+    known = {gram for text in train for gram in grams(text)}
+    expected = [[sum(gram in known for gram in grams(text)), len(grams(text))] for text in texts]
+    np.testing.assert_array_equal(in_training(texts, train, order=3), expected)
+
+
+@pytest.fixture
+def against(make_evaluation, make_sentences):
+    """An evaluation of texts with a training split of 200 sentences."""
+    train = [Example(id=str(index), target=text) for index, text in enumerate(make_sentences(200, 0))]
+
+    def make(texts):
+        return dataclasses.replace(make_evaluation(texts), train=train)
+
+    return make
+
+
+def test_copies_are_exposed_beside_human_text(against, make_sentences):
+    plain = Memorisation()(against(make_sentences(60, 3)))
+    copy = Memorisation()(against(make_sentences(200, 0)[:60]))
+    assert copy["memorised_texts"].value == 1
+    assert copy["memorised_8grams"].value == 1
+    assert plain["memorised_texts"].value < 0.1
+    assert copy["human_memorised_texts"].value == plain["human_memorised_texts"].value
+    assert set(plain) == set(Memorisation.values)
+
+
+def test_empty_texts_copy_nothing(against):
+    found = Memorisation()(against([""] * 20))
+    assert found["memorised_texts"].value == 0
+    assert found["memorised_8grams"].reason == "no text has 8 words"
+
+
+def test_without_a_training_split_there_is_no_value(make_evaluation):
+    assert Memorisation()(make_evaluation(["a b"] * 20))["memorised_texts"].reason == "there is no training split to look in"

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
+
+from harness.metrics.bleu import corpus_bleu
+from harness.metrics.chrf import corpus_chrf
+from harness.metrics.references import reference_columns, statistics_of
+from harness.stats.comparison import Sides, approximate_randomisation, compare, paired_bootstrap
+from harness.stats.intervals import ratio_of_sums
+
+WORDS = ["the", "a", "small", "old", "red", "house", "garden", "dog", "cat", "walks", "sees", "finds", "near", "behind", "and"]
+
+
+def corpus(n, seed, *, wrong):
+    """References, and texts that differ from them in a share of words."""
+    rng = np.random.default_rng(seed)
+    references = [[" ".join(rng.choice(WORDS, size=rng.integers(5, 15)))] for _ in range(n)]
+    texts = [
+        " ".join(str(rng.choice(WORDS)) if rng.random() < wrong else word for word in reference.split())
+        for (reference,) in references
+    ]
+    return references, texts
+
+
+@pytest.mark.parametrize(("kind", "function"), [("bs", paired_bootstrap), ("ar", approximate_randomisation)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_p_values_are_those_of_sacrebleu(kind, function, seed, monkeypatch):
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    references, one = corpus(80, seed, wrong=0.30)
+    other = corpus(80, seed, wrong=0.36)[1]
+    metrics = {"BLEU": BLEU(), "chrF": CHRF(), "chrF2++": CHRF(word_order=2)}
+    _, found = PairedTest(
+        [("one", one), ("other", other)], metrics, reference_columns(references), test_type=kind, n_samples=400
+    )()
+    expected = [found[name][1].p_value for name in found if name != "System"]
+    pairs = [
+        (statistics_of(metric, one, references), statistics_of(metric, other, references), aggregate)
+        for metric, aggregate in zip(metrics.values(), (corpus_bleu, corpus_chrf, corpus_chrf), strict=True)
+    ]
+    assert function(pairs, resamples=400, rng=np.random.default_rng(12345)) == expected
+    assert len(set(expected)) > 1
+
+
+def means(values):
+    """Additive statistics of a mean."""
+    values = np.asarray(values, dtype=float)
+    return np.stack([values, np.ones_like(values)], axis=-1)
+
+
+def test_a_clear_difference_is_found_and_its_direction_kept():
+    rng = np.random.default_rng(0)
+    item = rng.normal(size=400)
+    a, b = (means((item + shift + 0.5 * rng.normal(size=400))[None]) for shift in (0.2, 0.0))
+    (found,) = compare([Sides(a, b, ratio_of_sums)], seed=0, resamples=2000)
+    assert found.difference == pytest.approx(a[0, :, 0].mean() - b[0, :, 0].mean())
+    assert found.basis == "items"
+    assert found.test == "approximate randomisation"
+    assert found.interval.low > 0
+    assert found.p_value < 0.01
+    assert found.bootstrap_p < 0.01
+    # the paired standard error is 0.5 * sqrt(2 / 400), and 80 % power needs 2.8 of them
+    assert found.detectable == pytest.approx(2.8 * 0.5 * np.sqrt(2 / 400), rel=0.12)
+
+
+def test_the_same_cell_differs_from_itself_in_nothing():
+    side = means(np.random.default_rng(0).normal(size=(1, 50)))
+    (found,) = compare([Sides(side, side, ratio_of_sums)], seed=0, resamples=200)
+    assert found.difference == 0
+    assert found.interval is None
+    assert found.p_value is None
+    assert found.detectable is None
+
+
+def test_few_items_that_differ_give_no_verdict():
+    a = np.zeros((1, 100))
+    b = a.copy()
+    b[0, :4] = 1
+    (found,) = compare([Sides(means(a), means(b), ratio_of_sums)], seed=0, resamples=200)
+    assert (found.interval, found.p_value) == (None, None)
+
+
+def test_seeds_that_scatter_hide_what_items_show():
+    rng = np.random.default_rng(3)
+    item = rng.normal(size=300)
+    a = means(item + np.array([[0.5], [0.0], [-0.4]]) + 0.1 * rng.normal(size=(3, 300)))
+    b = means(item + np.array([[0.3], [-0.2], [-0.6]]) + 0.1 * rng.normal(size=(3, 300)))
+    (several,) = compare([Sides(a, b, ratio_of_sums)], seed=0)
+    (first,) = compare([Sides(a[:1], b[:1], ratio_of_sums)], seed=0, resamples=2000)
+    assert first.p_value < 0.001
+    assert several.p_value > 0.3
+    assert several.basis == "seeds and items"
+    assert several.test == "t over seeds"
+    assert several.seeds == (3, 3)
+    assert several.bootstrap_p is None
+    assert several.detectable > 0.5
+
+
+def test_one_seed_can_be_compared_with_several():
+    rng = np.random.default_rng(4)
+    item = rng.normal(size=300)
+    floor = means(item[None] - 1)
+    model = means(item + 0.05 * rng.normal(size=(3, 1)) + 0.3 * rng.normal(size=(3, 300)))
+    (found,) = compare([Sides(model, floor, ratio_of_sums)], seed=0)
+    assert found.interval.low > 0.5
+    assert found.seeds == (3, 1)
+
+
+def test_values_share_their_resamples():
+    rng = np.random.default_rng(5)
+    sides = [Sides(means(rng.normal(size=(1, 60))), means(rng.normal(size=(1, 60))), ratio_of_sums) for _ in range(2)]
+    for together, side in zip(compare(sides, seed=1, resamples=300), sides, strict=True):
+        (alone,) = compare([side], seed=1, resamples=300)
+        assert (together.p_value, together.bootstrap_p) == (alone.p_value, alone.bootstrap_p)
+        assert together.interval.low == pytest.approx(alone.interval.low)
+
+
+def test_clusters_are_compared_as_one_item():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(1, 40)), rng.normal(size=(1, 40))
+    repeated = Sides(means(np.repeat(a, 5, axis=1)), means(np.repeat(b, 5, axis=1)), ratio_of_sums)
+    clusters = [str(index // 5) for index in range(200)]
+    (plain,) = compare([Sides(means(a), means(b), ratio_of_sums)], seed=0, resamples=500)
+    (gathered,) = compare([repeated.gathered(clusters)], seed=0, resamples=500)
+    assert gathered.n == 40
+    assert gathered.p_value == plain.p_value
+    assert gathered.interval.low == pytest.approx(plain.interval.low)
+
+
+def test_sides_of_different_items_are_refused():
+    with pytest.raises(ValueError, match="expected the same items"):
+        compare([Sides(np.ones((1, 5, 2)), np.ones((1, 6, 2)), ratio_of_sums)], seed=0)
