@@ -18,8 +18,8 @@ class Design:
     Attributes:
         name: registered name, with the variant where there is one ("d3pm", "d3pm-uniform").
         version: raised whenever a change can move a number of this system; part of every key.
-        kind: how text comes about: "diffusion", "autoregressive", "floor" (no learning worth the name) or
-            "imported" (somewhere else).
+        kind: how text comes about: "diffusion", "autoregressive", "floor" (no learning worth the name), "oracle" (knows the
+            law) or "imported" (somewhere else).
         families: what it can be asked for.
         space: where x lives; `None` outside diffusion.
         kernel: how x is corrupted; `None` outside diffusion.
@@ -46,7 +46,7 @@ class Design:
 
     name: str
     version: int = 1
-    kind: Literal["diffusion", "autoregressive", "floor", "imported"]
+    kind: Literal["diffusion", "autoregressive", "floor", "oracle", "imported"]
     families: tuple[Family, ...]
     space: str | None = None
     kernel: str | None = None
