@@ -86,6 +86,10 @@ def _verdict(line: Line) -> str:
 def _footnotes(report: Report) -> list[str]:
     kinds = {(line.comparison.test, line.comparison.basis): None for line in report.lines if line.comparison}
     told = [f"- p by {test}, over {basis}{_one_seed(basis)}." for test, basis in kinds]
+    single = [side for side, rows in _sides(report) if len(rows) == 1]
+    told += (
+        [f"- {single[0]} has one training run: what other runs of it would give is not in the test."] if len(single) == 1 else []
+    )
     return [*told, "- Holm's correction is over the lines above; detectable: the true difference that is found with 80 % power."]
 
 

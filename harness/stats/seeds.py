@@ -233,7 +233,7 @@ def _within(items: Float[np.ndarray, " n"]) -> Component:
 def _error(components: Iterable[Component]) -> Error | None:
     """Satterthwaite: variances add, and degrees of freedom match the variance of their sum.
 
-    What is counted once too often is taken off, but never more than items show.
+    What is counted twice is taken off, but never so much that less is left than the largest part.
     """
     known = [component for component in components if component.degrees > 0 and component.variance != 0]
     seen = sum(component.variance for component in known if component.variance > 0)

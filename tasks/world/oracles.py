@@ -7,6 +7,7 @@ curve of quality against steps is the one that no trained masked model can beat 
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,6 @@ class OracleDenoiser(Oracle):
         Raises:
             ValueError: an unknown key or value.
         """
-        from dataclasses import replace
-
         unmasking = keys.get("unmasking", cls.defaults["unmasking"])
         if unmasking not in UNMASKING:
             raise ValueError(f"unmasking {unmasking!r} is none of {', '.join(UNMASKING)}")
@@ -260,7 +259,7 @@ class OracleDenoiser(Oracle):
         total = np.where(known, 0.0, np.inf)
         orders = np.stack([np.random.default_rng(stream_seed(0, "order", text)).permutation(rows.shape[1]) for text in texts])
         shown = np.full_like(rows, MASK)
-        for place in orders.T[:, known].T.T:
+        for place in orders[known].T:
             shares, _ = self.marginals(shown[known])
             chosen = rows[known, place]
             total[known] -= np.log(shares[np.arange(len(place)), place, chosen])

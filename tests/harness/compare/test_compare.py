@@ -140,3 +140,11 @@ def test_a_side_is_the_same_in_all_grids_that_hold_it(cells):
     report, _ = one(compare_systems(cells.store, "good", "bad"))
     assert len(report.a) == len(report.b) == 1
     assert dataclasses.asdict(report)["task"] == "toy"
+
+
+def test_one_run_against_several_is_said(cells):
+    for seed in range(3):
+        cells.add("several", seed, hits(0.8, seed))
+    cells.add("single", 0, hits(0.4, 9))
+    answer = CliRunner().invoke(app, ["compare", "several", "single", "--store", cells.store.address])
+    assert "b has one training run: what other runs of it would give is not in the test" in answer.output
