@@ -29,12 +29,8 @@ class Memorisation:
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
-        "memorised_texts": False, "memorised_8grams": False, "human_memorised_texts": None, "human_memorised_8grams": None,
+        "memorised_texts": None, "memorised_8grams": None, "human_memorised_texts": None, "human_memorised_8grams": None,
     }  # fmt: skip
-    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "memorised_texts": ("train-copier",),
-        "memorised_8grams": ("train-copier",),
-    }
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts and the test targets."""
