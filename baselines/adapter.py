@@ -48,8 +48,12 @@ class SavedModel:
     """Gives any `nn.Module` that is constructed as `Model(schedule, task, **size)` its `save` and `load`.
 
     Weights go to safetensors, what the model was constructed with to JSON; nothing is pickled.
+
+    Attributes:
+        sampling_keys: keys that decide only how texts are sampled; see `TextModel`.
     """
 
+    sampling_keys: ClassVar[tuple[str, ...]] = ()
     schedule: Schedule | None
     task: TaskView
     size: dict[str, Any]
@@ -71,8 +75,8 @@ class SavedModel:
         (folder / CONFIGURATION).write_text(json.dumps(configuration, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls: type[Saved], folder: Path, device: str) -> Saved:
-        """The model as it was saved.
+    def load(cls: type[Saved], folder: Path, device: str, **keys: Any) -> Saved:
+        """The model as it was saved, but for these keys.
 
         Raises:
             ModelError: the folder holds no such model, or keys are missing or too many.
@@ -81,8 +85,8 @@ class SavedModel:
             found = sorted(item.name for item in folder.glob("*"))
             raise ModelError(f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {found}")
         configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
-        task = view_from_json(json.dumps(configuration["task"]))
-        model = cls(schedule_for(cls, configuration["schedule"], task, configuration["size"]), task, **configuration["size"])
+        task, size = view_from_json(json.dumps(configuration["task"])), {**configuration["size"], **keys}
+        model = cls(schedule_for(cls, configuration["schedule"], task, size), task, **size)
         if isinstance(model, nn.Module):
             try:
                 model.load_state_dict(load_file(folder / WEIGHTS))

@@ -1,18 +1,43 @@
 """From names and numbers to an untrained model: the one place where a model class, its schedule and its task meet."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from harness.contracts import TaskView, TextModel
 from harness.design import Design
+from harness.errors import UnknownName
 from harness.tokenizer import Tokenizer
 
 
 def design_of(model_class: Any, size: Mapping[str, Any]) -> Design:
-    """Design of a model class for given keys: `design_for(**size)` where it is offered, else `design`."""
+    """Design of a model class for given keys: `design_for(**size)` where it is offered, else `design`.
+
+    Raises:
+        UnknownName: a key that a constructor without `design_for` does not take.
+    """
     design_for = getattr(model_class, "design_for", None)
-    return design_for(**size) if design_for is not None else model_class.design
+    if design_for is not None:
+        return design_for(**size)
+    _check_taken(model_class, size)
+    return model_class.design
+
+
+def _check_taken(model_class: Any, size: Mapping[str, Any]) -> None:
+    """Refuse keys that the constructor has no parameter for."""
+    parameters = list(inspect.signature(model_class.__init__).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters[len(("self", "schedule", "task")) :]]
+    for name in size:
+        if name not in known:
+            raise UnknownName("key", name, known)
+
+
+def sampling_keys(model_class: Any) -> frozenset[str]:
+    """Names of the keys that decide only how a trained model samples; empty where the class names none."""
+    return frozenset(getattr(model_class, "sampling_keys", ()))
 
 
 def construct(

@@ -305,7 +305,9 @@ class TextModel(Protocol):
     The class is constructed as `Model(schedule, task, **size)`: the schedule object (`None` for models without one), a
     `TaskView`, and whatever keys the grid gives beside the model's name. A class whose design depends on those keys
     offers `design_for(**size) -> Design` as a class method; one that can meet a parameter target offers
-    `size_for(parameters, task, **size) -> dict`, the keys to construct it with.
+    `size_for(parameters, task, **size) -> dict`, the keys to construct it with. Keys that decide how texts are sampled, but
+    neither what is learnt nor the likelihood, may be named in `sampling_keys`, a tuple: one training then serves all their
+    values. `fit` does not hear of them; `load(folder, device, **keys)` gets those that the grid gives.
     """
 
     design: Design

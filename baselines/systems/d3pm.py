@@ -21,7 +21,7 @@ neighbour graph is laid over co-occurrence embeddings of the training split (the
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -120,6 +120,8 @@ class D3PM(DiffusionAdapter):
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
         time_input="1000 i / T", likelihood="bound", paper="2107.03006",
     )  # fmt: skip
+
+    sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking",)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

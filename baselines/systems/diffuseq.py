@@ -106,6 +106,7 @@ class DiffuSeq(DiffusionLM):
         version=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {**DEFAULTS, "sampler": "native"}
+    sampling_keys: ClassVar[tuple[str, ...]] = ("clamp_below", "sampler")
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

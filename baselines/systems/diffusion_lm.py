@@ -64,6 +64,7 @@ class DiffusionLM(DiffusionAdapter):
         paper="2205.14217", version=2,
     )  # fmt: skip
     spacing = "evenly"
+    sampling_keys: ClassVar[tuple[str, ...]] = ("clamp_below",)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

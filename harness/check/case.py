@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.construction import construct
+from harness.construction import construct, sampling_keys
 from harness.contracts import (
     Budget,
     Content,
@@ -124,8 +124,20 @@ class Case:
         """
         return self._fit(name, schedule, Budget(tokens=_BRIEF))[0]
 
-    def _fit(self, name: str, schedule: str | None, budget: Budget) -> tuple[TextModel, FitReport]:
-        model = construct(self.model_class, schedule, self.view, self.size)
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """Those of its keys that decide only how it samples."""
+        return {name: value for name, value in self.size.items() if name in sampling_keys(self.model_class)}
+
+    def fit_without_keys(self, name: str) -> TextModel:
+        """As `fit_briefly`, by a model that has not heard of its sampling keys."""
+        size = {name: value for name, value in self.size.items() if name not in self.keys}
+        return self._fit(name, self.design.schedule, Budget(tokens=_BRIEF), size)[0]
+
+    def _fit(
+        self, name: str, schedule: str | None, budget: Budget, size: Mapping[str, Any] | None = None
+    ) -> tuple[TextModel, FitReport]:
+        model = construct(self.model_class, schedule, self.view, self.size if size is None else size)
         checkpoints = self.folder / name
         checkpoints.mkdir()
         context = FitContext(seed=1, device=self.device, folder=checkpoints)

@@ -51,6 +51,21 @@ def _other_schedule(case: Case) -> str:
     return f"in-range(of={specification},snr_low={low},snr_high={high})"
 
 
+def learns_the_same_for_any_sampling_keys(case: Case) -> None:
+    """A model that is trained without its sampling keys and loaded with them is the model that is trained with them."""
+    if not case.keys:
+        raise InapplicableError("was given none of its class's sampling keys")
+    folder = case.folder / "loaded-with-keys"
+    folder.mkdir()
+    case.fit_without_keys("without-keys").save(folder)
+    loaded = case.model_class.load(folder, case.device, **case.keys)
+    require(
+        case.texts_of(loaded) == case.texts_of(case.briefly_fitted),
+        f"trained without {case.keys} and loaded with them, it gave other texts than trained with them; expected the same. "
+        "Take keys that change what is learnt out of `sampling_keys`; heed the others in `load(folder, device, **keys)`.",
+    )
+
+
 def survives_saving_and_loading(case: Case) -> None:
     """`load` gives a model with the same texts and the same likelihood."""
     folder = case.folder / "saved"

@@ -19,6 +19,7 @@ from harness.report.escape import visible
 # in order; their names are what the user reads
 CHECKS: tuple[Callable[[Case], None], ...] = (
     training.trains_within_its_budget, training.learns_the_same_for_the_same_seed, training.follows_its_schedule,
+    training.learns_the_same_for_any_sampling_keys,
     answers.answers_every_request_in_order, answers.keeps_to_the_longest_answer, answers.tells_how_its_texts_ended,
     answers.gives_the_ids_of_its_texts, answers.repeats_itself_for_the_same_seed, answers.depends_on_the_seed,
     answers.depends_on_the_condition, answers.does_not_depend_on_order_or_batch, answers.draws_different_candidates,

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.construction import design_of
+from harness.construction import design_of, sampling_keys
 from harness.contracts import ModelClass, Task
 from harness.design import Design
 from harness.errors import GridError
@@ -77,6 +77,17 @@ class Catalogue:
         if not isinstance(design, Design):
             raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
         return design
+
+    def split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The options of an entry: those that decide what is learnt, and those that decide only how it samples."""
+        return cast(tuple[dict[str, Any], dict[str, Any]], self._once(("split", entry.content), lambda: self._split(entry)))
+
+    def _split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
+        sampling = sampling_keys(self.model(entry.name)) if entry.options else frozenset()
+        halves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name, value in entry.options.items():
+            halves[name in sampling][name] = value
+        return halves
 
     def schedules(self, grid: Grid, design: Design) -> "list[SchedulePlan | None]":
         """The schedules of a grid as a design takes them; [None] for designs without one.

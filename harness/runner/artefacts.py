@@ -98,8 +98,9 @@ class Work:
         return load_data(self.stage.sources["task"], self.input("tokenize").spec)
 
     def model(self, role: str = "fit", source: str = "model") -> TextModel:
-        """A trained model."""
-        return load_model(self.store, self.stage.inputs[role], self.stage.sources[source], self.device)
+        """A trained model, with the sampling keys that this stage gives it."""
+        keys = self.spec.get("keys" if role == "fit" else f"{role}_keys", {})
+        return load_model(self.store, self.stage.inputs[role], self.stage.sources[source], self.device, keys)
 
 
 def recorded(store: Store, key: str) -> Record:
@@ -148,19 +149,20 @@ def _read(source: Source, options: Mapping[str, Any], family: Family) -> TaskDat
     return data
 
 
-def load_model(store: Store, key: str, source: Source, device: str) -> TextModel:
-    """A trained model, on a device."""
-    model: TextModel = MODELS.get(f"{store.address} {key} {device}", lambda: _restore(store, key, source, device))
+def load_model(store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any]) -> TextModel:
+    """A trained model, on a device, with its sampling keys."""
+    identity = f"{store.address} {key} {device} {canonical(keys)}"
+    model: TextModel = MODELS.get(identity, lambda: _restore(store, key, source, device, keys))
     return model
 
 
-def _restore(store: Store, key: str, source: Source, device: str) -> TextModel:
+def _restore(store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any]) -> TextModel:
     if device == "cuda":
         _empty_cache()
     blobs = {name: digest for name, digest in recorded(store, key).blobs.items() if name.startswith("model/")}
     with tempfile.TemporaryDirectory(prefix="harness-model-") as folder:
         store.get_folder(blobs, Path(folder))
-        model: TextModel = localised(source).load().load(Path(folder) / "model", device)
+        model: TextModel = localised(source).load().load(Path(folder) / "model", device, **keys)
     return model
 
 

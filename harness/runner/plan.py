@@ -176,7 +176,7 @@ class _Planner:
     ) -> dict[str, Any]:
         return {
             "model": bare(entry.name), "origin": self.source("models", entry.name).target.origin, "version": version,
-            "options": entry.options, "schedule": schedule, "budget": budget, "seed": seed, "fold": fold,
+            "options": self.catalogue.split(entry)[0], "schedule": schedule, "budget": budget, "seed": seed, "fold": fold,
         }  # fmt: skip
 
     def _fit(self, cell: Cell) -> Stage:
@@ -201,13 +201,18 @@ class _Planner:
         return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
-        identity = cell.family, cell.seed, cell.decode, cell.steps
+        identity = cell.family, cell.seed, cell.decode, cell.steps, cell.model.title
         if identity not in self._generations:
-            items = self._items(cell)
             self._generations[identity] = Spec(
-                items, seed=cell.seed, candidates=cell.decode.candidates, sampling=_sampling(cell.decode, cell.steps)
-            )
+                self._items(cell), seed=cell.seed, candidates=cell.decode.candidates,
+                sampling=_sampling(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
+            )  # fmt: skip
         return self.stage("generate", self._generations[identity], _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+
+    def _loaded_with(self, name: str, entry: ModelEntry) -> dict[str, Any]:
+        """What a stage says of the keys with which it loads a trained model; nothing where there are none."""
+        keys = self.catalogue.split(entry)[1]
+        return {name: keys} if keys else {}
 
     def _judge(self, cell: Cell) -> Stage:
         identity = cell.task.name, cell.task.title
@@ -250,9 +255,11 @@ class _Planner:
             "baseline": baseline.model.described if baseline else None, "baseline_sampling": _sampling(cell.decode, None),
             "label": cell.model.described, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware, "version": VERSION,
+            **self._loaded_with("keys", cell.model),
         }  # fmt: skip
         inputs, sources = _keys(roles, "tokenize", "fit", "generate"), self._sources_of(cell)
         if baseline is not None:
+            spec |= self._loaded_with("baseline_keys", baseline.model)
             inputs |= {"baseline": self._fit(baseline).key}
             sources |= {"baseline": self.source("models", baseline.model.name)}
         return self.stage("time", spec, inputs, sources)

@@ -165,5 +165,27 @@ class Diffuser(Parrot):
     )  # fmt: skip
 
 
+class Accented(Diffuser):
+    """One training, any accent; what is learnt does not hear of it."""
+
+    sampling_keys = ("accent",)
+
+    def __init__(self, schedule, task, *, accent=""):
+        super().__init__(schedule, task)
+        self.accent = accent
+
+    def fit(self, train, valid, budget, run):
+        assert self.accent == ""
+        return super().fit(train, valid, budget, run)
+
+    def say(self, seed):
+        return super().say(seed) + f" {self.accent}" * bool(self.accent)
+
+    @classmethod
+    def load(cls, folder, device, **keys):
+        specification, _ = json.loads((folder / "parrot.json").read_text())
+        return cls(build(specification), None, **keys)
+
+
 class Judge(Parrot):
     design = Design(name="fake-judge", kind="autoregressive", families=("ucg",), likelihood="exact")

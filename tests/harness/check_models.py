@@ -164,6 +164,28 @@ class Diffuser(SavedModel, nn.Module):
         )  # fmt: skip
 
 
+class Keyed(Diffuser):
+    """Samples from another place for another `shift`."""
+
+    sampling_keys = ("shift", "forgotten", "learnt_too")
+
+    def __init__(self, schedule, task, *, shift=0, forgotten=0, learnt_too=0):
+        super().__init__(schedule, task)
+        self.said, self.heard = shift + forgotten, learnt_too
+
+    def fit(self, train, valid, budget, run):
+        report = super().fit(train, valid, budget, run)
+        self.learnt += self.heard
+        return report
+
+    def canvas(self, request, settings, candidate):
+        return super().canvas(replace(request, seed=request.seed + self.said), settings, candidate)
+
+    @classmethod
+    def load(cls, folder, device, *, forgotten=None, **keys):
+        return super().load(folder, device, **keys)
+
+
 class Whole(Diffuser):
     """The sampling loop is a forward of its own, and a part of the network is used again within it."""
 

@@ -19,8 +19,9 @@ def test_a_model_that_keeps_its_contract_passes_in_every_family():
     assert [finding.family for finding in findings] == ["ucg"] * len(CHECKS) + ["t2t"] * len(CHECKS)
     assert {finding.check for finding in findings if finding.status == "skipped"} == {
         "follows its schedule", "follows the number of steps", "depends on the condition",
+        "learns the same for any sampling keys",
     }  # fmt: skip
-    assert as_text(findings).splitlines()[-1] == f"{2 * len(CHECKS) - 5} passed, 0 failed, 5 skipped"
+    assert as_text(findings).splitlines()[-1] == f"{2 * len(CHECKS) - 7} passed, 0 failed, 7 skipped"
     assert as_records(findings)[0] == {"family": "ucg", "check": "trains within its budget", "status": "passed", "message": ""}
 
 
@@ -54,7 +55,9 @@ def test_a_fault_is_found_and_named(trick, check, message):
 def test_a_diffusion_model_that_keeps_its_contract_passes(model):
     findings = conformance(BABBLER.replace("Babbler", model))
     assert [finding for finding in findings if finding.status == "failed"] == []
-    assert [finding.check for finding in findings if finding.status == "skipped"] == ["depends on the condition"]
+    assert [finding.check for finding in findings if finding.status == "skipped"] == [
+        "learns the same for any sampling keys", "depends on the condition", "learns the same for any sampling keys",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,14 @@ def test_a_diffusion_model_that_keeps_its_contract_passes(model):
 def test_a_fault_of_a_diffusion_model_is_found_and_named(trick, check, message):
     found = failed(DIFFUSER, family="t2t", size={"trick": trick})
     assert message in found[check]
+
+
+def test_sampling_keys_are_heeded_when_loading_and_only_then():
+    keyed, check = BABBLER.replace("Babbler", "Keyed"), "learns the same for any sampling keys"
+    assert failed(keyed, family="ucg", size={"shift": 1}) == {}
+    for wrong in ("forgotten", "learnt_too"):
+        message = failed(keyed, family="ucg", size={wrong: 1})[check]
+        assert f"trained without {{'{wrong}': 1}} and loaded with them, it gave other texts" in message
 
 
 def test_a_condition_that_is_ignored_is_found_where_the_kind_is_no_floor():

@@ -16,8 +16,11 @@ from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral, ddim
 from baselines.parts.spaces import EmbeddingSpace
 from baselines.parts.timesteps import UniformTimes, evenly, network_time
+from baselines.systems.d3pm import D3PM
 from baselines.systems.diffuseq import DiffuSeq, OneDown, whole_strides
 from baselines.systems.diffusion_lm import DiffusionLM
+from harness.check.case import Case
+from harness.check.training import learns_the_same_for_any_sampling_keys
 from harness.contracts import Sampling, stream_seed
 from harness.errors import ModelError
 from harness.schedules.names import build
@@ -62,6 +65,24 @@ def test_defaults_change_nothing(steps, t2t_view, conditional, requests_for):
     rows = unsaid.layout.targets(Canvas(ids=ids, given=prompt.given))
     for row, answer in zip(rows, answers, strict=True):
         assert answer.ids[0] == tuple(row[: len(answer.ids[0])])
+
+
+@pytest.mark.parametrize(
+    ("system", "family", "keys"),
+    [
+        (DiffusionLM, "ucg", {"clamp_below": 0}),
+        (DiffuSeq, "t2t", {"clamp_below": 7, "sampler": "ancestral"}),
+        (DiffuSeq, "a2t", {"sampler": "released-ddim"}),
+        (D3PM, "ucg", {"unmasking": "exact-count"}),
+    ],
+)
+def test_one_training_serves_all_sampling_keys(system, family, keys, tmp_path):
+    size = {"width": 16, "layers": 1, "heads": 2, **keys}
+    case = Case(system, system.design_for(**size), family, size, tmp_path, "cpu")
+    assert case.keys == keys
+    learns_the_same_for_any_sampling_keys(case)
+    plain = system.load(tmp_path / "loaded-with-keys", "cpu")
+    assert case.texts_of(plain) != case.texts_of(case.briefly_fitted)
 
 
 @pytest.mark.parametrize("system", [DiffusionLM, DiffuSeq])

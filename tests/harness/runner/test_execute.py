@@ -57,6 +57,17 @@ def test_a_second_run_does_nothing_until_failures_are_retried(grid_file, store, 
     assert (third.done, third.failed, third.cached) == (0, 1, first.done)
 
 
+def test_sampling_keys_reach_the_texts_and_the_clock_but_no_training(grid_file, store, pool):
+    variants = "PLUGINS:Accented, {name: PLUGINS:Accented, accent: h, label: broad}"
+    plan = make_plan(load(grid_file(variants, "latency: true\nsteps: [2]")), store)
+    assert run(plan, store, pool).failed == 0
+    plain, broad = by_model(store)["Accented"], by_model(store)["broad"]
+    assert plain.digests["fit"] == broad.digests["fit"]
+    assert broad.metrics["words"].value == plain.metrics["words"].value + 1
+    assert not [flag for value in broad.latency.values() for flag in value.flags if "asked again" in flag]
+    assert broad.settings["model_options"] == {"accent": "h"}
+
+
 def test_a_model_that_is_timed_writing_other_texts_is_flagged(grid_file, store, pool):
     plan = make_plan(load(grid_file(tricks("moody"), "latency: {batches: [1, 2]}")), store)
     run(plan, store, pool)

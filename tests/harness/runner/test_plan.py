@@ -24,6 +24,16 @@ def test_steps_share_a_training_and_decodings_share_candidates(grid_file):
     assert kinds(plan) == {"tokenize": 1, "fit": 1, "generate": 6, "select": 6, "score": 6}
 
 
+def test_variants_that_only_sample_otherwise_share_a_training(grid_file):
+    variants = "d3pm, {name: d3pm, unmasking: exact-count}, {name: d3pm, kernel: uniform}"
+    plan = make_plan(load(grid_file(f"gpt, {variants}", "schedules: [cosine-squared]\nlatency: true")))
+    assert kinds(plan) == {"tokenize": 1, "fit": 3, "generate": 4, "select": 4, "score": 4, "time": 4}
+    assert {str(stage.spec["options"]) for stage in plan.trainings} == {"{}", "{'kernel': 'uniform'}"}
+    said = [stage.spec["keys"] for stage in plan.stages.values() if "keys" in stage.spec]
+    assert said == [{"unmasking": "exact-count"}] * 2
+    assert len({cell.digest for cell in plan.cells}) == 4
+
+
 def test_inputs_come_before_what_needs_them(grid_file):
     plan = make_plan(load(grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", 'metrics: ["PLUGINS:Judged"]\nlatency: true')))
     seen = set()
@@ -118,9 +128,11 @@ def test_a_cell_says_whose_other_stages_it_needs(grid_file):
         ("{name: gpt, dropout: 1.5}", "dropout 1.5, expected a number from 0 to below 1"),
         ("{name: d3pm, kernel: [uniform]}", "kernel .*expected text"),
         ("{name: d3pm, width: 65}", "width 65, expected a multiple of 8"),
+        ("{name: PLUGINS:Parrot, puase: 1}", "unknown key 'puase'. Did you mean 'pause'"),
+        ("{name: PLUGINS:Parrot, schedule: sqrt}", "unknown key 'schedule'"),
     ],
 )
-def test_keys_of_shipped_models_are_checked_before_anything_is_spent(grid_file, models, said):
+def test_keys_of_models_are_checked_before_anything_is_spent(grid_file, models, said):
     with pytest.raises(GridError, match=said):
         make_plan(load(grid_file(models)))
 

@@ -37,9 +37,9 @@ def test_the_device_is_emptied_when_the_model_changes(tmp_path, monkeypatch):
         store.commit(Record(key=key * 64, kind="fit", status="done"))
     source = Source(Target("Model", "model.py", f"{file}:Model"))
     for key in ("a", "a", "b"):
-        artefacts.load_model(store, key * 64, source, "cuda")
+        artefacts.load_model(store, key * 64, source, "cuda", {})
     assert len(emptied) == 2
-    artefacts.load_model(store, "a" * 64, source, "cpu")
+    artefacts.load_model(store, "a" * 64, source, "cpu", {})
     assert len(emptied) == 2
 
 
