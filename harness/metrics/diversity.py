@@ -1,6 +1,8 @@
 """Diversity: distinct n-grams on a fixed token budget, unigram entropy, repetition inside a text."""
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -28,7 +30,7 @@ class Diversity:
     """
 
     name: ClassVar[str] = "diversity"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -43,10 +45,12 @@ class Diversity:
         words, owner = word_ids([texts[index] for index in order])
         budget = profile(evaluation.profile).diversity_tokens
         rows = {f"distinct_{n}": _distinct(words, owner, n, budget) for n in _ORDERS}
-        rows["unigram_entropy"] = np.array([_entropy(block) for block in _blocks(words, budget)])
-        flags = empty_flags(texts)
-        blocks = {name: _over_blocks(values, len(texts), budget, flags) for name, values in rows.items()}
-        return {**blocks, "rep_4": _repetition(evaluation, texts)}
+        entropies = np.array([_entropy(block) for block in _blocks(words, budget)])
+        over_blocks = partial(_over_blocks, n=len(texts), budget=budget, flags=empty_flags(texts))
+        return {
+            **{name: over_blocks(values, most=1.0) for name, values in rows.items()},
+            "unigram_entropy": over_blocks(entropies, most=math.log(budget)), "rep_4": _repetition(evaluation, texts),
+        }  # fmt: skip
 
 
 def repeated(texts: Sequence[str], *, order: int = 4) -> Int[np.ndarray, "n 2"]:
@@ -58,12 +62,15 @@ def repeated(texts: Sequence[str], *, order: int = 4) -> Int[np.ndarray, "n 2"]:
     return np.column_stack([total - np.bincount(kinds, minlength=len(texts)), total])
 
 
-def _over_blocks(values: Float[np.ndarray, " b"], n: int, budget: int, flags: tuple[str, ...]) -> Measurement:
+def _over_blocks(values: Float[np.ndarray, " b"], n: int, budget: int, most: float, flags: tuple[str, ...]) -> Measurement:
+    """Mean of values that lie between 0 and `most`, as does the interval."""
     signature = f"tok:13a|budget:{budget}|mean over blocks|sacrebleu:{sacrebleu.__version__}"
     if not len(values):
         return refusal(f"the texts together have fewer than {budget} words", n=n, signature=signature)
     reason = "one block" if len(values) == 1 else "all blocks are alike"
     interval = student(values.tolist())
+    if interval is not None:
+        interval = interval.map(lambda end: min(max(end, 0.0), most))
     return measured(float(values.mean()), interval, n=n, signature=signature, flags=flags, no_interval=reason)
 
 

@@ -13,7 +13,8 @@ _REAL = ("diffusion", "autoregressive")
 def canary_lines(section: Section) -> list[str]:
     """What the canaries of a section show: values that rank one above a real model, then by what each one is exposed.
 
-    A canary is exposed by a value that says it must, where every real model of the section is better.
+    A canary is exposed by a value that says it must, where every real model of the section is strictly better; where one is
+    not, be it that all of them score 0, that is said.
     """
     real = [row for row in section.rows if _kind(row) in _REAL]
     canaries = [row for row in section.rows if _kind(row) == "floor" and name_of(row) != CEILING]
@@ -50,8 +51,8 @@ def _exposed(canaries: Sequence[Row], real: Sequence[Row], exposing: dict[str, V
         missed = [value for value in wanted if value not in hit]
         if wanted:
             told = f"exposed by {', '.join(hit)}" if hit else "exposed by nothing"
-            should = f"; {', '.join(missed)} should have" if missed else ""
-            lines.append(f"canary {label}: {told}{should}")
+            missing = f"; some model is no better by {', '.join(missed)}" if missed else ""
+            lines.append(f"canary {label}: {told}{missing}")
     return lines
 
 

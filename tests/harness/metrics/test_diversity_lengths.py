@@ -18,6 +18,14 @@ def naive_ngrams(texts, order):
     return [tuple(words[i : i + order]) for words in map(str.split, texts) for i in range(len(words) - order + 1)]
 
 
+def test_a_share_and_its_interval_lie_between_0_and_1(make_evaluation):
+    texts = [" ".join(f"{index}x{word % kinds}" for word in range(1000)) for index, kinds in enumerate((1000, 1000, 500))]
+    found = Diversity()(make_evaluation(texts))
+    for name in ("distinct_1", "distinct_2", "distinct_3", "distinct_4"):
+        assert 0 <= found[name].low < found[name].value < found[name].high == 1
+    assert found["unigram_entropy"].high == math.log(1000)
+
+
 def test_ngrams_stay_within_texts(make_sentences):
     texts = make_sentences(20, 2)
     for order, (grams, place) in enumerate(ngrams(*word_ids(texts), longest=4), start=1):

@@ -36,8 +36,11 @@ def test_a_value_that_ranks_a_canary_above_a_model_is_flagged():
 def test_a_canary_that_is_missed_by_what_should_see_it_is_named():
     found = lines(row("shuffled-human", "floor", **values(0.8, 900.0)))
     assert found[0] == "mauve ranks shuffled-human above d3pm: by itself it is no evidence here"
-    assert found[1] == "canary shuffled-human: exposed by judge_ppl; mauve should have"
-    assert "exposed by nothing; mauve, judge_ppl should have" in lines(row("shuffled-human", "floor", **values(0.8, 30.0)))[2]
+    assert found[1] == "canary shuffled-human: exposed by judge_ppl; some model is no better by mauve"
+    assert (
+        "exposed by nothing; some model is no better by mauve, judge_ppl"
+        in lines(row("shuffled-human", "floor", **values(0.8, 30.0)))[2]
+    )
 
 
 def test_a_canary_without_a_value_is_below():
@@ -46,7 +49,7 @@ def test_a_canary_without_a_value_is_below():
 
 def test_every_seed_of_a_canary_must_be_below():
     found = lines(row("tiled", "floor", **values(0.1, 90.0)), row("tiled", "floor", seed=1, **values(0.8, 90.0)))
-    assert found[-1] == "canary tiled: exposed by nothing; mauve should have"
+    assert found[-1] == "canary tiled: exposed by nothing; some model is no better by mauve"
 
 
 def test_human_text_is_no_canary_and_without_models_nothing_is_said():
