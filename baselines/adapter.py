@@ -17,7 +17,7 @@ from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
 from baselines.parts.conditioning import Canvas, Layout
-from baselines.parts.denoisers import Calls, Denoiser, counted
+from baselines.parts.denoisers import Calls, Denoiser, Tempered, counted
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Reverse
 from baselines.parts.timesteps import spaced
@@ -180,12 +180,15 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         Raises:
             ModelError: settings that a diffusion sampler does not know.
         """
-        if settings.method != "sample" or settings.temperature != 1.0 or settings.top_p != 1.0:
+        tempered = settings.temperature != 1.0
+        if settings.method != "sample" or settings.top_p != 1.0 or (tempered and not self.design.temperature):
+            at_one = "top_p at 1" if self.design.temperature else "both at 1"
             raise ModelError(
                 f"{self.design.name} samples as its design says; it knows no method {settings.method!r} with temperature "
-                f"{settings.temperature} and top_p {settings.top_p}. Use `method: sample` with both at 1."
+                f"{settings.temperature} and top_p {settings.top_p}. Use `method: sample` with {at_one}."
             )
         self.eval()
+        denoiser = Tempered(self.sampling_denoiser(), settings.temperature) if tempered else self.sampling_denoiser()
         visited = spaced(self.diffusion.chain, settings.steps or self.diffusion.chain, self.spacing)
         jobs = [(request, candidate) for request in requests for candidate in range(request.n)]
         ended = whole if settings.fixed_length else finished
@@ -193,7 +196,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         for start in range(0, len(jobs), settings.micro_batch):
             part = jobs[start : start + settings.micro_batch]
             with counted(self._network) as seen:
-                rows = self._sample(part, visited)
+                rows = self._sample(part, visited, denoiser)
             answers += [
                 self._answer(request, *ended(row[: request.max_tokens]), seen, len(visited))
                 for (request, _), row in zip(part, rows, strict=True)
@@ -205,7 +208,9 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         assert isinstance(self.diffusion.denoiser, nn.Module)
         return self.diffusion.denoiser
 
-    def _sample(self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"]) -> list[tuple[int, ...]]:
+    def _sample(
+        self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"], denoiser: Denoiser
+    ) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
         requests = [request for request, _ in jobs]
         prompt = self.layout.canvas(conditions(self.task, requests), None)
@@ -213,7 +218,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
             [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
         )
         canvas = Canvas(ids=prompt.ids.to(device), given=prompt.given.to(device))
-        ids = self.diffusion.sample(canvas, Noise(seeds), visited, self.sampling_denoiser(), self.reverse_for(len(visited)))
+        ids = self.diffusion.sample(canvas, Noise(seeds), visited, denoiser, self.reverse_for(len(visited)))
         return [tuple(row) for row in self.layout.targets(Canvas(ids=ids, given=canvas.given))]
 
     def reverse_for(self, steps: int) -> Reverse:

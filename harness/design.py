@@ -33,6 +33,8 @@ class Design:
         last_step: what the last reverse step does ("argmax", "sample", "round").
         variance: variance of Gaussian reverse steps.
         unmasking: "independent" or "exact-count"; absorbing kernels only.
+        temperature: whether its law can be sharpened or flattened: log-probabilities of x0 over a temperature in every reverse
+            step. Autoregressive models always can.
         clamping: whether estimates are snapped to the nearest embedding: at every step, at none, or at which.
         time_input: what the network is told about time.
         loss_mask: positions whose loss counts.
@@ -59,6 +61,7 @@ class Design:
     last_step: str | None = None
     variance: str | None = None
     unmasking: str | None = None
+    temperature: bool = False
     clamping: bool | str = False
     time_input: str | None = None
     loss_mask: str = "all positions, padding included"

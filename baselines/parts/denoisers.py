@@ -77,6 +77,23 @@ class ClampedBelow(Clamped):
         return Estimate(torch.where(late[:, None, None], self.snap(estimate.x0_hat), estimate.x0_hat), estimate.raw)
 
 
+class Tempered:
+    """Sharpens (below 1) or flattens (above 1) estimates that are log-probabilities over tokens.
+
+    Args:
+        denoiser: what is wrapped.
+        temperature: log-probabilities are divided by it and normalised again.
+    """
+
+    def __init__(self, denoiser: Denoiser, temperature: float) -> None:
+        self.denoiser, self.temperature = denoiser, temperature
+
+    def __call__(self, x_t: Tensor, time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        """Estimate x0, tempered."""
+        estimate = self.denoiser(x_t, time, given, previous)
+        return Estimate((estimate.x0_hat / self.temperature).log_softmax(-1), estimate.raw)
+
+
 @dataclass(slots=True)
 class Calls:
     """Forward evaluations seen so far, and the rows and positions that went through."""

@@ -118,7 +118,7 @@ class D3PM(DiffusionAdapter):
     design = Design(
         name="d3pm", kind="diffusion", families=("ucg",), space="discrete", kernel="absorbing", schedule="mutual-information",
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
-        time_input="1000 i / T", likelihood="bound", paper="2107.03006",
+        temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006",
     )  # fmt: skip
 
     sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking",)

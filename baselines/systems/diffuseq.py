@@ -147,8 +147,10 @@ class DiffuSeq(DiffusionLM):
         """Variance beta_t is right for neighbouring steps only; where steps are skipped the native sampler adds no noise."""
         return ancestral if steps == self.diffusion.chain else self.sampler.skipping
 
-    def _sample(self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"]) -> list[tuple[int, ...]]:
-        return super()._sample(jobs, self.sampler.visited(self.diffusion.chain, len(visited)))
+    def _sample(
+        self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"], denoiser: Denoiser
+    ) -> list[tuple[int, ...]]:
+        return super()._sample(jobs, self.sampler.visited(self.diffusion.chain, len(visited)), denoiser)
 
     def times(self, chain: int) -> Times:
         """Steps with large losses more often."""

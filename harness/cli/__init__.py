@@ -1,4 +1,4 @@
-"""The command line: `harness plan | run | table | compare | rank | score | items | import | list | ui | publish | data | check`.
+"""The command line: plan and run grids; read, compare and rank results; score and import texts; list and check what there is.
 
 Heavy libraries are imported by the commands that need them, so that `harness --help` is instant.
 """

@@ -95,6 +95,23 @@ def rank(
 
 
 @app.command()
+def frontier(
+    grid: OptionalGrid = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    model: Annotated[str | None, typer.Option(help="Label or bare name of a model.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge perplexity at the entropy of human text, from cells sampled at several temperatures; never extrapolated."""
+    from harness.compare.frontier import frontiers
+    from harness.leaderboard import opened
+    from harness.report.frontiers import as_record, as_text
+
+    found = frontiers(opened(store), grid=grid_name(grid), task=task, model=model)
+    say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+
+
+@app.command()
 def ui(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",

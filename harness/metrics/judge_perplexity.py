@@ -14,7 +14,7 @@ from harness.metrics.answers import checked_texts, empty_flags, measured, over_i
 from harness.stats.intervals import Interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
 
-_LARGEST = math.log(sys.float_info.max)
+LARGEST = math.log(sys.float_info.max)
 
 
 class JudgePerplexity:
@@ -63,7 +63,7 @@ def _scored(evaluation: Evaluation, texts: Sequence[str]) -> dict[str, Measureme
 
 def _perplexity(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
     logarithm, interval = _pooled(evaluation, rows[:, :2], "judge_ppl")
-    if max(logarithm, interval.high if interval else logarithm) > _LARGEST:
+    if max(logarithm, interval.high if interval else logarithm) > LARGEST:
         return refusal(f"{logarithm:.4g} nats per token: the perplexity overflows", n=len(rows), signature=signature)
     ends = interval.map(math.exp) if interval else None
     return measured(

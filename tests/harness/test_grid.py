@@ -245,6 +245,16 @@ def test_combinations_that_cannot_be_are_skipped_with_the_reason(read):
     assert "discrete kernel" in reasons(read(SMALL + "schedules: [mutual-information]"))["Diffusion[kernel=uniform]", "ucg"]
 
 
+def test_a_design_may_know_temperature_without_a_nucleus(read):
+    models = SMALL.split("models: ")[1].split("\n")[0]
+    text = (
+        SMALL.replace(models, "[d3pm]") + "decode: [{name: sharp, temperature: 0.7}, {name: both, temperature: 0.7, top_p: 0.9}]"
+    )
+    found = {cell.decode.title: cell.reason for cell in expand(read(text)) if cell.family == "ucg"}
+    assert found["sharp"] is None
+    assert found["both"] == "top_p needs an autoregressive model; d3pm samples from its own law only"
+
+
 @pytest.mark.parametrize("setting", ["temperature: 0.7", "top_p: 0.9"])
 def test_only_autoregressive_models_know_temperature_and_nucleus(read, setting):
     models = '["own.py:Autoregressive", "own.py:Diffusion", "own.py:Unigram", "own.py:Copy"]'

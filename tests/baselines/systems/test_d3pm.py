@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from baselines.parts.conditioning import Canvas
+from baselines.parts.denoisers import Tempered
 from baselines.parts.randomness import Noise
 from baselines.systems.d3pm import D3PM, VARIANTS, Complete
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
+from harness.errors import ModelError
 from harness.schedules.names import build
 from harness.tokenizer import Tokenizer
 
@@ -53,6 +55,26 @@ def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path
     again = D3PM.load(tmp_path, "cpu")
     assert again.generate(requests(3), Sampling(steps=5)) == found
     assert again.likelihood(EXAMPLES[:4]) == scores
+
+
+@pytest.mark.parametrize("kernel", VARIANTS)
+def test_temperature_sharpens_the_estimate_of_x0(kernel):
+    """The network's log-probabilities over the temperature, in every reverse step; at 1 nothing changes."""
+    model = model_of("linear-alpha-bar", kernel=kernel)
+    x_t = torch.randint(len(model.task.tokenizer), (3, LENGTH), generator=torch.Generator().manual_seed(0))
+    hearing = x_t, torch.zeros(3), torch.zeros_like(x_t, dtype=torch.bool), None
+    plain, sharp = model.diffusion.denoiser(*hearing), Tempered(model.diffusion.denoiser, 0.5)(*hearing)
+    squared = plain.x0_hat.exp() ** 2
+    assert torch.allclose(sharp.x0_hat.exp(), squared / squared.sum(-1, keepdim=True), atol=1e-6)
+    assert torch.equal(sharp.raw, plain.raw)
+    asked = requests(8)
+    usual = model.generate(asked, Sampling(steps=5))
+    assert model.generate(asked, Sampling(steps=5, temperature=1.0)) == usual
+    assert [answer.texts for answer in model.generate(asked, Sampling(steps=5, temperature=0.1))] != [
+        answer.texts for answer in usual
+    ]
+    with pytest.raises(ModelError, match="top_p at 1"):
+        model.generate(asked, Sampling(steps=5, top_p=0.5))
 
 
 @pytest.mark.parametrize("candidates", [1, 3])

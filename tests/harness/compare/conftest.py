@@ -17,8 +17,11 @@ class Cells:
     def __init__(self, folder):
         self.store, self.cells = Store(folder), []
 
-    def add(self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, **scores):
-        """A cell whose value `correct` has these items; further values have no items."""
+    def add(
+        self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, decode="sample",
+        settings=None, kept=None, **scores,
+    ):  # fmt: skip
+        """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items."""
         digest = f"{len(self.cells):02d}" + "ab" * 15
         texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
         answers = [Generation(id=name, texts=(text,), network_calls=1) for name, text in zip(ids, texts, strict=True)]
@@ -40,13 +43,13 @@ class Cells:
             }
             for name, (value, higher) in values.items()
         }  # fmt: skip
-        kept = {"correct": {"rows": list(map(float, items)), "aggregate": "mean", "of_targets": False}}
+        kept = {"correct": {"rows": list(map(float, items)), "aggregate": "mean", "of_targets": False}, **(kept or {})}
         blobs = {"items.json.gz": self.store.put(pack_json(kept))}
         self.store.commit(self.record(digest, "score/x", blobs=blobs, result={"measurements": measured}))
         roles = (*stages, "score/x")
         self.cells.append({
             "digest": digest, "grid": "g", "model": model, "task": "toy", "family": family, "schedule": schedule, "steps": steps,
-            "seed": seed, "decode": "sample", "reason": None, "needs": {}, "settings": {},
+            "seed": seed, "decode": decode, "reason": None, "needs": {}, "settings": settings or {},
             "stages": {role: self.key(digest, role) for role in roles},
         })  # fmt: skip
         self.store.snapshot("g", {"grid": "g", "cells": self.cells})

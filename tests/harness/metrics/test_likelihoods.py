@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from harness.contracts import Likelihood
+from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.metrics.judge_perplexity import JudgePerplexity, sample_entropies
 from harness.metrics.likelihood import OwnLikelihood
+from harness.metrics.sample_perplexity import SamplePerplexity
 
 
 def likelihood(kind="exact", nats=(10.0, 20.0, 30.0), **changes):
@@ -107,3 +109,29 @@ def test_a_perplexity_past_all_numbers_is_refused(make_evaluation, make_sentence
         assert found["judge_ppl"].value is None
         assert "nats per token: the perplexity overflows" in found["judge_ppl"].reason
         assert found["judge_nats_per_byte"].value > 0
+
+
+def test_samples_can_be_averaged_as_the_literature_does(make_evaluation, make_sentences):
+    evaluation = make_evaluation(["", *make_sentences(30, 1)])
+    own = evaluation.judge.likelihood_of_texts(evaluation.texts)
+    rates = np.array(own.nats) / np.array(own.tokens)
+    found = SamplePerplexity()(evaluation)
+    assert set(found) == set(SamplePerplexity.values)
+    assert found["judge_ppl_mean_of_samples"].value == pytest.approx(np.exp(rates).mean())
+    assert found["judge_ppl_of_mean_sample"].value == pytest.approx(math.exp(rates.mean()))
+    for value in found.values():
+        assert value.low < value.value < value.high
+        assert value.flags == ("1 empty texts",)
+        kept = AGGREGATES[value.aggregate](statistics(value.items, value.aggregate).sum(0)[None])
+        assert kept[0] == pytest.approx(value.value)
+
+
+def test_one_sample_past_all_numbers_is_refused_where_it_rules(make_evaluation, make_sentences):
+    evaluation = make_evaluation(make_sentences(20, 1), profile="test")
+    usual = evaluation.judge.likelihood_of_texts(evaluation.texts)
+    nats = (1000.0 * usual.tokens[0], *usual.nats[1:])
+    evaluation.judge.likelihood_of_texts = lambda texts: dataclasses.replace(usual, nats=nats)
+    found = SamplePerplexity()(evaluation)
+    assert (found["judge_ppl_mean_of_samples"].value, found["judge_ppl_of_mean_sample"].value is None) == (None, False)
+    assert "a sample has 1000 nats per token" in found["judge_ppl_mean_of_samples"].reason
+    assert all(value.value is None for value in SamplePerplexity()(make_evaluation(["a"], judged=False)).values())
