@@ -33,7 +33,7 @@ from harness.schedules.base import Schedule
 from harness.schedules.names import build
 from harness.tokenizer import EOS
 from tasks.world.automaton import Automaton, Floats, Integers
-from tasks.world.draws import draw
+from tasks.world.draws import draw_each
 from tasks.world.language import language
 from tasks.world.marginals import MASK, Marginals
 from tasks.world.sizes import SIZES
@@ -159,7 +159,7 @@ class OracleAR(Oracle):
 
     def texts(self, seeds: Sequence[int], settings: Sampling) -> list[str]:
         """Exact draws."""
-        return [draw(self.automaton, 1, np.random.default_rng(seed))[0] for seed in seeds]
+        return draw_each(self.automaton, [np.random.default_rng(seed) for seed in seeds])
 
     def nats(self, texts: Sequence[str]) -> list[float]:
         """-log p."""
