@@ -2,6 +2,7 @@
 
 import signal
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -109,6 +110,25 @@ def frontier(
 
     found = frontiers(opened(store), grid=grid_name(grid), task=task, model=model)
     say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+
+
+@app.command()
+def validity(
+    grid: OptionalGrid = None,
+    store: StoreOption = "./runs",
+    metric: Annotated[list[str] | None, typer.Option(help="Value to look at; may be repeated. Default: all.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for one SVG per task.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How metrics track the truth: cells of models whose distance from the law of their task is known."""
+    from harness.compare.validity import trackings
+    from harness.leaderboard import opened
+    from harness.report.validity import as_record, as_text, plot
+
+    found = trackings(opened(store), grid=grid_name(grid), metrics=metric or ())
+    say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+    for path in plot(found, plots) if plots else ():
+        typer.echo(f"plot: {path}", err=True)
 
 
 @app.command()

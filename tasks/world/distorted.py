@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, Sampling
 from harness.design import Design
-from tasks.world.distortions import COPIED, Distortion, Flattened, check, distortion
+from tasks.world.distortions import COPIED, Distortion, Flattened, Truth, check, distortion
 from tasks.world.language import language
 from tasks.world.oracles import Oracle
 from tasks.world.task import World
@@ -59,6 +59,8 @@ class Distorted(Oracle):
         """
         cls.design_for(**keys)
         said = {**cls.defaults, **keys}
+        if not said["level"]:
+            return asdict(Truth(0.0))
         train = World(said["size"]).texts("train") if said["distortion"] == "memorised" else []
         return asdict(distortion(language(said["size"]).automaton, said["distortion"], said["level"], train).truth)
 

@@ -52,7 +52,7 @@ def test_a_tempered_language_is_a_law_over_the_same_texts(short, every_text, tem
 def test_the_total_variation_of_a_temperature_is_the_enumerated_one(short, every_text, name):
     made = distortion(short, name, 0.5)
     exact = 0.5 * sum(abs(probability(short, text) - math.exp(made.log_probability(text))) for text in every_text)
-    assert made.truth.total_variation == pytest.approx(exact, abs=0.01)
+    assert made.truth.total_variation == pytest.approx(exact, abs=0.02)
     assert (made.truth.error_rate, made.truth.coverage) == (0, 1)
 
 
@@ -72,7 +72,7 @@ def test_errors_come_at_the_rate_that_is_said(name):
     made = distortion(automaton, name, 0.4)
     wrong = sum(not automaton.contains(text) for text in made.texts(generators(3000, 7)))
     error = made.truth.error_rate
-    assert abs(wrong / 3000 - error) < 4 * math.sqrt(error * (1 - error) / 3000 + 0.4**2 * 0.25 / 20_000)
+    assert abs(wrong / 3000 - error) < 4 * math.sqrt(error * (1 - error) / 3000 + 0.4**2 * 0.25 / 5000)
     assert error > 0.1
     assert made.truth.total_variation == error
 
