@@ -33,6 +33,7 @@ class EmbeddingDenoiser(nn.Module):
         self, x_t: Float[Tensor, "B L S"], time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None
     ) -> Estimate:
         """Estimate x0; what is given and what was estimated before is not looked at."""
-        hidden = self.transformer(self.up(x_t) + self.places.weight[: x_t.shape[1]], condition=self.time(time))
+        state = x_t.to(self.places.weight.dtype)
+        hidden = self.transformer(self.up(state) + self.places.weight[: x_t.shape[1]], condition=self.time(time))
         x0_hat = self.down(hidden).to(x_t.dtype)
         return Estimate(x0_hat, x0_hat)

@@ -121,7 +121,9 @@ class Run:
         self.qkv = self.cache.store.new_empty(rows, 3 * width)
         self.hidden = self.cache.store.new_empty(rows, self.network.layers[0].up.shape[1])
         split = self.qkv.view(rows, 3, heads, -1)
-        self.pairs = torch.view_as_complex(split[:, :2].unflatten(-1, (-1, 2)))
+        self.turned = split[:, :2]
+        narrow = self.qkv.dtype not in (torch.float32, torch.float64)  # has no complex numbers to be turned in place
+        self.pairs = None if narrow else torch.view_as_complex(self.turned.unflatten(-1, (-1, 2)))
         self.query = split[:, 0, :, None]
         self.key_value = split[:, 1:, :, None].transpose(0, 1)
 
@@ -141,7 +143,7 @@ class Run:
         past, mask = cache.filled(), cache.visible()
         for index, layer in enumerate(self.network.layers):
             torch.mm(norm(x, *layer.norm_attention), layer.qkv, out=self.qkv)
-            self.pairs.mul_(turn)
+            self.turned.copy_(rotate(self.turned, turn)) if self.pairs is None else self.pairs.mul_(turn)
             slots[index].copy_(self.key_value)
             mixed = scaled_dot_product_attention(self.query, past[2 * index], past[2 * index + 1], attn_mask=mask)
             x = self.between(index, x.addmm_(mixed.view(rows), layer.out))

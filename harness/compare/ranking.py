@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.compare.noise import contestants, noise_floors
 from harness.compare.outcomes import Outcome
 from harness.compare.systems import SIGNIFICANCE, incomparable, sides_of, tested
 from harness.errors import UnknownName
@@ -51,7 +52,9 @@ def rankings(
     Raises:
         UnknownName: no such grid or task, or no value of that name of which one end is better.
     """
-    rows = select({row.digest: row for row in rows_of(store, grid)}.values(), task=task, family=family)
+    everything = rows_of(store, grid)
+    floors = noise_floors(everything)
+    rows = select({row.digest: row for row in contestants(everything)}.values(), task=task, family=family)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.status == "done":
@@ -59,7 +62,7 @@ def rankings(
     found = []
     for (place, kind), group in sorted(groups.items()):
         name = metric or next((name for name in HEADLINES.get(kind, ()) if lower_is_better(group, name) is not None), None)
-        ranked = ranking(store, group, name) if name else []
+        ranked = ranking(store, group, name, floor=floors.get((place, kind), {}).get(name, 0.0)) if name else []
         found += [(place, kind, str(name), ranked)] if ranked else []
     if metric is not None and not found:
         raise UnknownName("value with a better end", metric, _rankable(rows), "rank")
@@ -70,7 +73,7 @@ def _rankable(rows: Sequence[Row]) -> set[str]:
     return {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
 
 
-def ranking(store: Store, rows: Sequence[Row], metric: str, *, seed: int = 0) -> list[Ranked]:
+def ranking(store: Store, rows: Sequence[Row], metric: str, *, floor: float = 0.0, seed: int = 0) -> list[Ranked]:
     """Bands of the systems of one task and family by one value, best first; Holm's correction is over all pairs.
 
     Systems that cannot be compared with the best (other signatures, other items) come last, without a band.
@@ -79,6 +82,7 @@ def ranking(store: Store, rows: Sequence[Row], metric: str, *, seed: int = 0) ->
         store: where their records are.
         rows: finished cells of one task and family.
         metric: name of a value; systems without it are left out, and so are all where neither end is better.
+        floor: noise floor of the value; smaller differences tell nothing apart.
         seed: of the resampling tests.
     """
     lower = lower_is_better(rows, metric)
@@ -90,9 +94,9 @@ def ranking(store: Store, rows: Sequence[Row], metric: str, *, seed: int = 0) ->
     reasons = {place: reason for place, reason in checked.items() if reason is not None}
     able = [place for place in range(len(outcomes)) if place not in reasons]
     pairs = list(combinations(able, 2))
-    lines = [tested(outcomes[better], outcomes[worse], [metric], seed)[0] for better, worse in pairs]
+    lines = [tested(outcomes[better], outcomes[worse], [metric], seed=seed, floor={metric: floor})[0] for better, worse in pairs]
     known = [
-        (pair, line.comparison.p_value)
+        (pair, 1.0 if line.is_noise else line.comparison.p_value)
         for pair, line in zip(pairs, lines, strict=True)
         if line.comparison is not None and line.comparison.p_value is not None
     ]

@@ -1,12 +1,13 @@
 """The comparison of two systems: every value they share, tested, with the correction that many tests need."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from harness.compare.noise import contestants, noise_floors
 from harness.compare.outcomes import Outcome
 from harness.compare.selection import one_setting, side_of
 from harness.errors import GridError
@@ -31,14 +32,21 @@ class Line:
         name: of the value.
         comparison: `None` where it was refused, with `reason`.
         adjusted: p-value after Holm's correction over the lines of its report.
-        better: "a", "b", or `None` where they are not told apart or neither end is better.
+        floor: how far the value moves when only the numerics change; `None` where that was not measured.
+        better: "a", "b", or `None` where they are not told apart, lie within the noise floor, or neither end is better.
     """
 
     name: str
     comparison: Comparison | None = None
     reason: str | None = None
     adjusted: float | None = None
+    floor: float | None = None
     better: str | None = None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether the difference is no larger than what numerics alone make."""
+        return self.floor is not None and self.comparison is not None and abs(self.comparison.difference) <= self.floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +107,17 @@ def compare_systems(
         UnknownName: no such grid, task, model or value.
         GridError: a side is not one system in one setting, or the sides share no task and family.
     """
-    rows = select(_once(rows_of(store, grid)), task=task, family=family)
+    everything = rows_of(store, grid)
+    floors, rows = noise_floors(everything), select(contestants(_once(everything)), task=task, family=family)
     sides = [_groups(side_of(rows, text), text) for text in (a, b)]
     shared = [place for place in sides[0] if place in sides[1]]
     if not shared:
         places = "; ".join(f"{text!r}: {', '.join(map(' / '.join, side))}" for text, side in zip((a, b), sides, strict=True))
         raise GridError(f"compare: the two share no task and family. {places}.")
-    return [_report(store, *(side[place] for side in sides), metrics=metrics, most=most, seed=seed) for place in shared]
+    return [
+        _report(store, *(side[place] for side in sides), floor=floors.get(place, {}), metrics=metrics, most=most, seed=seed)
+        for place in shared
+    ]
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
@@ -120,11 +132,13 @@ def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:
     return {place: one_setting(group, text) for place, group in groups.items()}
 
 
-def _report(store: Store, a: list[Row], b: list[Row], *, metrics: Sequence[str], most: int, seed: int) -> Report:
+def _report(
+    store: Store, a: list[Row], b: list[Row], *, floor: Mapping[str, float], metrics: Sequence[str], most: int, seed: int
+) -> Report:
     sides = [Outcome(store, row) for row in a], [Outcome(store, row) for row in b]
     if {row.digest for row in a} & {row.digest for row in b}:
         raise GridError("compare: both sides name the same cell; say what tells them apart, such as 'MODEL, steps = 32'.")
-    lines = tested(*sides, _names(a, b, metrics), seed)
+    lines = tested(*sides, _names(a, b, metrics), seed=seed, floor=floor)
     first = next((line.name for line in lines if line.comparison and line.name in sides[0][0].scores), None)
     return Report(
         task=a[0].task, family=a[0].family, a=tuple(a), b=tuple(b), lines=tuple(lines), differing_by=first,
@@ -141,13 +155,16 @@ def _names(a: Sequence[Row], b: Sequence[Row], metrics: Sequence[str]) -> list[s
     return [*first, *sorted(present.keys() - set(first))]
 
 
-def tested(a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], seed: int) -> list[Line]:
+def tested(
+    a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], *, seed: int, floor: Mapping[str, float]
+) -> list[Line]:
     """Compare two systems in named values; Holm's correction is over these.
 
     Args:
         a, b: the cells of each, one for each seed.
         names: of the values.
         seed: of the resampling tests.
+        floor: noise floor of values where it is known.
     """
     reasons = {name: incomparable(a, b, name) for name in names}
     able = [name for name in names if reasons[name] is None]
@@ -157,15 +174,17 @@ def tested(a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], see
     found = [name for name in able if compared[name].p_value is not None]
     adjusted = dict(zip(found, holm([float(compared[name].p_value or 0) for name in found]).tolist(), strict=True))
     return [
-        Line(name=name, reason=reasons[name]) if reasons[name] else _line(name, compared[name], adjusted.get(name), a[0].row)
+        Line(name=name, reason=reasons[name])
+        if reasons[name]
+        else _line(name, compared[name], adjusted.get(name), floor.get(name), a[0].row)
         for name in names
     ]
 
 
-def _line(name: str, comparison: Comparison, adjusted: float | None, row: Row) -> Line:
-    higher, told = row.metrics[name].higher_is_better, adjusted is not None and adjusted < SIGNIFICANCE
-    better = ("a" if (comparison.difference > 0) == higher else "b") if told and higher is not None else None
-    return Line(name=name, comparison=comparison, adjusted=adjusted, better=better)
+def _line(name: str, comparison: Comparison, adjusted: float | None, floor: float | None, row: Row) -> Line:
+    line = Line(name=name, comparison=comparison, adjusted=adjusted, floor=floor)
+    higher, told = row.metrics[name].higher_is_better, adjusted is not None and adjusted < SIGNIFICANCE and not line.is_noise
+    return replace(line, better="a" if (comparison.difference > 0) == higher else "b") if told and higher is not None else line
 
 
 def incomparable(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> str | None:

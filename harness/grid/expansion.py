@@ -1,6 +1,6 @@
 """From a grid to its cells: the product of the axes, with what means nothing collapsed and what cannot be skipped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.design import Design, Family
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
-from harness.grid.schema import DecodeEntry, Grid, ModelEntry, TaskEntry
+from harness.grid.schema import DecodeEntry, Grid, ModelEntry, NumericsEntry, TaskEntry
 
 if TYPE_CHECKING:
     from harness.schedules.names import SchedulePlan
@@ -23,6 +23,7 @@ class Cell:
             mattered.
         steps: `None` for models without steps.
         reason: why the cell is skipped; `None` where it is to be computed.
+        numerics: other numerics under which an equal cell is sampled again; `None` for that cell itself.
     """
 
     model: ModelEntry
@@ -34,19 +35,25 @@ class Cell:
     seed: int
     decode: DecodeEntry
     reason: str | None = None
+    numerics: NumericsEntry | None = None
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What tells the cell from the others of its grid."""
         schedule = written(self.schedule) if self.schedule else None
-        return self.model.title, self.task.title, self.family, schedule, self.steps, self.decode.title, self.seed
+        return self.model.title, self.task.title, self.family, schedule, self.steps, self.decoded, self.seed
+
+    @property
+    def decoded(self) -> str:
+        """Name of the decoding, with the numerics where they are others."""
+        return f"{self.decode.title} again {self.numerics.title}" if self.numerics else self.decode.title
 
     @property
     def name(self) -> str:
         """One line that says which cell it is."""
         schedule = f" {written(self.schedule)}" if self.schedule else ""
         steps = f" {self.steps} steps" if self.steps else ""
-        return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decode.title} seed {self.seed}"
+        return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decoded} seed {self.seed}"
 
 
 @cache
@@ -65,7 +72,17 @@ def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:
     catalogue = catalogue or Catalogue(grid.folder)
     _check_baseline(grid, catalogue)
     cells = {cell.identity: cell for task in grid.tasks for cell in _of_task(grid, task, catalogue)}
-    return list(cells.values())
+    return [*cells.values(), *_again(grid, cells.values())]
+
+
+def _again(grid: Grid, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The first cell of each task and family once more under each of the grid's numerics."""
+    firsts: dict[tuple[str, Family], Cell] = {}
+    for cell in cells:
+        if cell.reason is None:
+            firsts.setdefault((cell.task.title, cell.family), cell)
+    for cell in firsts.values():
+        yield from (replace(cell, numerics=entry) for entry in grid.numerics)
 
 
 def _check_baseline(grid: Grid, catalogue: Catalogue) -> None:

@@ -177,6 +177,30 @@ class DecodeEntry(Section):
         return Sampling(steps=steps, method=self.method, temperature=self.temperature, top_p=self.top_p, beams=self.beams)
 
 
+class NumericsEntry(Section):
+    """Numerics under which the first cell of each task and family is sampled again: the noise floor of its values."""
+
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    dtype: Literal["float64", "bfloat16", "float16"] | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "NumericsEntry":
+        if not self.settings:
+            raise ValueError("numerics that change nothing show no noise: give micro_batch, threads or dtype")
+        return self
+
+    @cached_property
+    def settings(self) -> dict[str, int | str]:
+        """What is given."""
+        return self.model_dump(exclude_none=True)
+
+    @cached_property
+    def title(self) -> str:
+        """How rows name it."""
+        return ",".join(f"{name}={value}" for name, value in self.settings.items())
+
+
 class JudgeEntry(OpenSection):
     """The judge: by default the model `judge`, with twice the largest budget of a contestant."""
 
@@ -248,6 +272,7 @@ class Grid(Section):
         grid: name; the file's stem by default.
         budget: one for all under "default", or one per model label.
         latency: `False` switches latency passes off; `None` leaves it to the profile.
+        numerics: ways of sampling one cell of each task and family again, to know the noise floor.
         baseline: label of the autoregressive model that latencies are compared with; the first one by default.
         folder: where relative files are looked for: the folder of the grid file.
     """
@@ -260,6 +285,7 @@ class Grid(Section):
     seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
     budget: Annotated[dict[str, BudgetEntry], BeforeValidator(_budgets)]
     decode: Many[DecodeEntry] = (DecodeEntry(),)
+    numerics: Annotated[tuple[NumericsEntry, ...], Strict(False)] = ()
     metrics: Literal["default"] | Many[str] = "default"
     profile: str = "quick"
     baseline: str | None = None

@@ -78,6 +78,8 @@ def _p_value(p: float | None) -> str:
 def _verdict(line: Line) -> str:
     if line.better:
         return f"{line.better} is better"
+    if line.is_noise:
+        return f"within the noise floor of {number(line.floor, 2)}"
     if line.comparison is None or line.comparison.p_value is None:
         return "too little varies"
     return "differ" if line.adjusted is not None and line.adjusted < 0.05 else "not told apart"

@@ -94,8 +94,17 @@ def _section(section: Section, sort: str | None = None) -> str:
     notes: list[str] = []
     if section.rows:
         lines += [*grid_of_text(*_table(section, notes)), ""]
-    lines += [f"- {note}" for note in (*notes, *_warnings(section), *_unfinished(section))]
+    lines += [f"- {note}" for note in (*notes, *_noise(section), *_warnings(section), *_unfinished(section))]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _noise(section: Section) -> list[str]:
+    """The noise floor of the values that are shown; no smaller difference is an improvement."""
+    floors = [f"{markdown_cell(name)} {number(section.floor[name], 2)}" for name in section.headlines if name in section.floor]
+    if not floors:
+        return []
+    again = sorted({f"{code_cell(row.model)} ({code_cell(row.decode)})" for row in section.replicas})
+    return [f"noise floor, by sampling {', '.join(again)}: {', '.join(floors)}"]
 
 
 def summary(section: Section, sort: str | None = None) -> str:

@@ -1,8 +1,9 @@
 """What belongs together on a leaderboard: one section for each task and family, with that family's own columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from harness.compare.noise import contestants, is_replica, noise_floors
 from harness.leaderboard import order
 from harness.metrics.headlines import HEADLINES
 from harness.metrics.profiles import PROFILES, Profile
@@ -22,6 +23,8 @@ class Section:
         headlines: the part of `metrics` that a table shows.
         rows: finished rows, best first.
         failed, skipped, pending: the others.
+        replicas: finished rows that are one of `rows` again, under other numerics.
+        floor: noise floor of each value, from the replicas.
     """
 
     task: str
@@ -32,6 +35,8 @@ class Section:
     failed: tuple[Row, ...]
     skipped: tuple[Row, ...]
     pending: tuple[Row, ...]
+    replicas: tuple[Row, ...] = ()
+    floor: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def headline(self) -> str | None:
@@ -85,13 +90,15 @@ def _section(task: str, family: str, rows: list[Row], *, presorted: bool) -> Sec
     by_status = {
         status: tuple(row for row in rows if row.status == status) for status in ("done", "failed", "skipped", "pending")
     }
-    metrics = _metrics(by_status["done"], family)
+    replicas = tuple(filter(is_replica, by_status["done"]))
+    done = tuple(contestants(by_status["done"]))
+    metrics = _metrics(done, family)
     headlines = tuple(name for name in metrics if name in HEADLINES.get(family, ())) or metrics[:_GUESSES]
-    done = by_status["done"]
     return Section(
         task=task, family=family, metrics=metrics, headlines=headlines,
         rows=done if presorted or not headlines else tuple(order(done, headlines[0])),
         failed=by_status["failed"], skipped=by_status["skipped"], pending=by_status["pending"],
+        replicas=replicas, floor=noise_floors(rows).get((task, family), {}),
     )  # fmt: skip
 
 

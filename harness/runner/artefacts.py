@@ -14,7 +14,7 @@ from typing import Any
 from harness.construction import view_from_json
 from harness.contracts import Example, Generation, Likelihood, Task, TaskData, TaskView, TextModel
 from harness.design import Family
-from harness.errors import DataError, StoreError
+from harness.errors import DataError, ModelError, StoreError
 from harness.measurement import Measurement
 from harness.registry import Target
 from harness.runner.stage import Source, Stage, canonical
@@ -68,6 +68,11 @@ class Work:
         """The stage's own values."""
         return self.stage.spec
 
+    @property
+    def numerics(self) -> Mapping[str, Any]:
+        """Numerics that the stage asks for itself; empty where it leaves them to its resources."""
+        return self.spec.get("numerics", {})
+
     def input(self, role: str) -> Record:
         """Record of an input.
 
@@ -99,8 +104,8 @@ class Work:
 
     def model(self, role: str = "fit", source: str = "model") -> TextModel:
         """A trained model, with the sampling keys that this stage gives it."""
-        keys = self.spec.get("keys" if role == "fit" else f"{role}_keys", {})
-        return load_model(self.store, self.stage.inputs[role], self.stage.sources[source], self.device, keys)
+        keys, dtype = self.spec.get("keys" if role == "fit" else f"{role}_keys", {}), self.numerics.get("dtype")
+        return load_model(self.store, self.stage.inputs[role], self.stage.sources[source], self.device, keys, dtype)
 
 
 def recorded(store: Store, key: str) -> Record:
@@ -149,11 +154,23 @@ def _read(source: Source, options: Mapping[str, Any], family: Family) -> TaskDat
     return data
 
 
-def load_model(store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any]) -> TextModel:
-    """A trained model, on a device, with its sampling keys."""
-    identity = f"{store.address} {key} {device} {canonical(keys)}"
-    model: TextModel = MODELS.get(identity, lambda: _restore(store, key, source, device, keys))
+def load_model(
+    store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any], dtype: str | None = None
+) -> TextModel:
+    """A trained model, on a device, with its sampling keys; in another number format where one is named."""
+    identity = f"{store.address} {key} {device} {canonical(keys)} {dtype}"
+    model: TextModel = MODELS.get(identity, lambda: _in_format(_restore(store, key, source, device, keys), dtype))
     return model
+
+
+def _in_format(model: TextModel, dtype: str | None) -> TextModel:
+    if dtype is None:
+        return model
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"numerics ask for {dtype}, and {type(model).__name__} is no torch.nn.Module that could be converted.")
+    return model.to(getattr(torch, dtype))
 
 
 def _restore(store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any]) -> TextModel:

@@ -109,7 +109,8 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile)[:32]
+        again = (cell.numerics.settings,) if cell.numerics else ()
+        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile, *again)[:32]
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The decode card of a cell."""
@@ -121,7 +122,14 @@ class _Planner:
             "budget": self.budgets[cell.model.title], "decode": _decoding(cell.decode),
             "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
             "badges": self.badges,
+            **self._again(cell),
         }  # fmt: skip
+
+    def _again(self, cell: Cell) -> dict[str, Any]:
+        """Which cell it is once more, and under which numerics; nothing for cells that stand for themselves."""
+        if cell.numerics is None:
+            return {}
+        return {"numerics": cell.numerics.settings, "again_of": self.digest(replace(cell, numerics=None))}
 
     def _labels(self) -> list[str]:
         return [entry.title for entry in self.grid.models]
@@ -145,7 +153,7 @@ class _Planner:
             needed = [need for need in scoring.needs if need in roles]
             inputs = _keys(roles, "tokenize", "generate", "select", *needed)
             roles[scoring.role] = self.stage("score", scoring.spec_of(cell.seed), inputs, scoring.sources)
-        for batch in self.batches if cell.design.kind in TRAINED else ():
+        for batch in self.batches if cell.design.kind in TRAINED and not cell.numerics else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         keys = {role: stage.key for role, stage in roles.items()}
         return PlannedCell(cell, self.digest(cell), keys, self.settings(cell), self._needs(cell, roles))
@@ -201,11 +209,12 @@ class _Planner:
         return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
-        identity = cell.family, cell.seed, cell.decode, cell.steps, cell.model.title
+        identity = cell.family, cell.seed, cell.decode, cell.steps, cell.model.title, cell.numerics
         if identity not in self._generations:
             self._generations[identity] = Spec(
                 self._items(cell), seed=cell.seed, candidates=cell.decode.candidates,
                 sampling=_sampling(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
+                **({"numerics": cell.numerics.settings} if cell.numerics else {}),
             )  # fmt: skip
         return self.stage("generate", self._generations[identity], _keys(roles, "tokenize", "fit"), self._sources_of(cell))
 

@@ -33,7 +33,7 @@ class PlannedCell:
         return {
             "digest": self.digest, "grid": grid, "model": cell.model.title, "task": cell.task.title, "family": cell.family,
             "schedule": written(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
-            "decode": cell.decode.title,
+            "decode": cell.decoded,
         }  # fmt: skip
 
     def snapshot(self, grid: str) -> dict[str, Any]:

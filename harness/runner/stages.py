@@ -174,7 +174,7 @@ def generate(work: Work) -> Result:
     """All candidates for every test item; each request has its own seed."""
     spec, examples = work.spec, test_items(work.data(), work.spec["items"], work.spec["samples"])
     requests = _requests(work, examples)
-    settings = Sampling(**spec["sampling"], micro_batch=work.micro_batch)
+    settings = Sampling(**spec["sampling"], micro_batch=work.numerics.get("micro_batch", work.micro_batch))
     model, started = work.model(), time.perf_counter()
     generations = model.generate(requests, settings)
     seconds = time.perf_counter() - started

@@ -167,7 +167,7 @@ def _attempt(job: Job, store: Store, started: float) -> Outcome | Uncommitted:
 
 def _work(job: Job, store: Store) -> Work:
     resources = job.stage.resources
-    threads = max(1, int(resources.cpus))
+    threads = job.stage.spec.get("numerics", {}).get("threads", max(1, int(resources.cpus)))
     if ":" not in job.stage.kind:
         _set_up_torch(threads, stream_seed(int(job.stage.spec.get("seed", 0)), job.stage.kind))
     return Work(job.stage, store, _device(resources.gpus), threads, job.micro_batch, job.shrink)

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.compare import compare_systems
+from harness.compare.ranking import rankings
 from harness.errors import GridError, UnknownName
+from harness.report.comparisons import as_text
 
 IDS = [f"item-{index:03d}" for index in range(120)]
 
@@ -37,6 +39,21 @@ def test_a_better_system_is_found_with_the_items_that_show_it(cells):
         assert item.condition == f"ask {item.id}"
         assert [text.split()[0] for text in item.texts] == ["good", "bad"]
     assert one(compare_systems(cells.store, "bad", "good"))[1].better == "b"
+
+
+def test_no_difference_within_the_noise_floor_is_an_improvement(cells):
+    good = cells.add("good", 0, hits(0.8))
+    cells.add("bad", 0, hits(0.4, seed=1))
+    apart = hits(0.8).mean() - hits(0.4, seed=1).mean()
+    again = {"numerics": {"micro_batch": 1}, "again_of": good}
+    cells.add("good", 0, hits(0.8) * (np.arange(120) > 5), decode="sample again micro_batch=1", settings=again)
+    _, line = one(compare_systems(cells.store, "good", "bad"))
+    assert (line.better, line.is_noise, 0 < line.floor < 0.06) == ("a", False, True)
+    cells.add("good", 0, hits(0.8) - apart, decode="sample again threads=2", settings=again)
+    report, line = one(compare_systems(cells.store, "good", "bad"))
+    assert (line.better, line.is_noise) == (None, True)
+    assert f"within the noise floor of {apart:.2f}" in as_text([report])
+    assert [item.band for item in rankings(cells.store, "correct")[0][3]] == [1, 1]
 
 
 def test_systems_that_are_alike_are_not_told_apart(cells):

@@ -3,8 +3,11 @@ import threading
 
 import pytest
 
+from harness.compare.noise import noise_floors
 from harness.errors import GridError
 from harness.grid import load
+from harness.report.export import as_markdown
+from harness.report.sections import sections
 from harness.runner.execute import run
 from harness.runner.plan import make_plan
 from harness.runner.planned import Plan
@@ -66,6 +69,23 @@ def test_sampling_keys_reach_the_texts_and_the_clock_but_no_training(grid_file, 
     assert broad.metrics["words"].value == plain.metrics["words"].value + 1
     assert not [flag for value in broad.latency.values() for flag in value.flags if "asked again" in flag]
     assert broad.settings["model_options"] == {"accent": "h"}
+
+
+def test_numerics_show_the_noise_floor(grid_file, store, pool):
+    models = "{name: PLUGINS:Parrot, trick: moody, label: moody}, PLUGINS:Parrot"
+    rest = "numerics: [{micro_batch: 1}, {threads: 2}, {dtype: float64}]"
+    run(make_plan(load(grid_file(models, rest)), store), store, pool)
+    by_decode = {row.decode: row for row in rows(store) if row.model == "moody"}
+    smaller, threaded = (by_decode[f"sample again {name}"] for name in ("micro_batch=1", "threads=2"))
+    assert threaded.environment["threads"] == 2
+    assert by_decode["sample again dtype=float64"].reason.endswith("Parrot is no torch.nn.Module that could be converted.")
+    apart = abs(smaller.metrics["words"].value - by_decode["sample"].metrics["words"].value)
+    assert apart > 0
+    assert threaded.metrics["words"].value == by_decode["sample"].metrics["words"].value
+    assert noise_floors(rows(store)) == {("Letters", "ucg"): {"words": apart}}
+    (section,) = sections(rows(store))
+    assert {row.decode for row in section.rows} == {"sample"}
+    assert "- noise floor, by sampling moody (sample again micro_batch=1), " in as_markdown(rows(store))
 
 
 def test_a_model_that_is_timed_writing_other_texts_is_flagged(grid_file, store, pool):

@@ -34,6 +34,25 @@ def test_variants_that_only_sample_otherwise_share_a_training(grid_file):
     assert len({cell.digest for cell in plan.cells}) == 4
 
 
+def test_numerics_sample_one_cell_again_and_change_no_other(grid_file):
+    models = "PLUGINS:Parrot, PLUGINS:Diffuser"
+    plain = make_plan(load(grid_file(models, "latency: true")))
+    plan = make_plan(load(grid_file(models, "latency: true\nnumerics: [{micro_batch: 1}, {dtype: float64, threads: 2}]")))
+    assert set(plain.stages) <= set(plan.stages)
+    added = [stage for key, stage in plan.stages.items() if key not in plain.stages]
+    assert [stage.kind for stage in added] == ["generate", "select", "score"] * 2
+    assert [stage.spec["numerics"] for stage in added[::3]] == [{"micro_batch": 1}, {"threads": 2, "dtype": "float64"}]
+    first, *again = [cell for cell in plan.cells if cell.cell.model.title == "Parrot"]
+    assert [cell.settings["again_of"] for cell in again] == [first.digest] * 2
+    assert [cell.labels("g")["decode"] for cell in again] == [
+        "sample again micro_batch=1",
+        "sample again threads=2,dtype=float64",
+    ]
+    assert len({cell.digest for cell in plan.cells}) == 4
+    with pytest.raises(GridError, match="numerics that change nothing"):
+        load(grid_file(models, "numerics: [{}]"))
+
+
 def test_inputs_come_before_what_needs_them(grid_file):
     plan = make_plan(load(grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", 'metrics: ["PLUGINS:Judged"]\nlatency: true')))
     seen = set()
