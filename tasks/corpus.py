@@ -13,6 +13,7 @@ from tasks.splits import capped, divide
 
 UCG_METRICS = ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "memorisation", "lengths")
 CONDITIONAL_METRICS = ("bleu", "chrf", "likelihood", "diversity", "lengths")
+T2T_METRICS = (*CONDITIONAL_METRICS, "rouge", "copying")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,8 +111,8 @@ class Corpus(ABC):
         )
 
     def metrics(self, family: Family) -> tuple[str, ...]:
-        """Unconditional text is held against a corpus, conditional text against its references."""
-        return UCG_METRICS if family == "ucg" else CONDITIONAL_METRICS
+        """Unconditional text is held against a corpus, other text against references, a rewriting against its source too."""
+        return {"ucg": UCG_METRICS, "a2t": CONDITIONAL_METRICS, "t2t": T2T_METRICS}[family]
 
     def example_id(self, split: str, index: int) -> str:
         """Stable id such as "e2e/test/17"; the index counts from 0 in the order of the published split."""

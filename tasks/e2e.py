@@ -30,6 +30,10 @@ class E2E(Corpus):
     name: ClassVar[str] = "e2e"
     families: ClassVar[tuple[Family, ...]] = ("a2t", "ucg")
 
+    def metrics(self, family: Family) -> tuple[str, ...]:
+        """With attributes, also whether the text says them."""
+        return ("e2e-slots", *super().metrics(family)) if family == "a2t" else super().metrics(family)
+
     def read(self, family: Family) -> Splits:
         """Read the three csv files; see the class for what a test example is."""
         train, valid, test = (rows_of(self.source(split)) for split in ("train", "valid", "test"))

@@ -20,6 +20,10 @@ class MRPC(Corpus):
     name: ClassVar[str] = "mrpc"
     families: ClassVar[tuple[Family, ...]] = ("t2t",)
 
+    def metrics(self, family: Family) -> tuple[str, ...]:
+        """Also what a rewriting adds, keeps and deletes."""
+        return (*super().metrics(family), "sari")
+
     def read(self, family: Family) -> Splits:
         """Read the two files of tab-separated pairs."""
         return Splits(train=self._read("train"), valid=None, test=self._read("test"))

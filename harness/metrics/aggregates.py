@@ -7,7 +7,9 @@ from jaxtyping import Float
 
 from harness.metrics.bleu import corpus_bleu
 from harness.metrics.chrf import corpus_chrf
+from harness.metrics.copying import corpus_ibleu
 from harness.stats.intervals import Aggregate, ratio_of_sums
+from harness.stats.misclassification import corrected_share
 
 
 def exponential_of_ratio(sums: Float[np.ndarray, "R K"]) -> Float[np.ndarray, " R"]:
@@ -17,6 +19,7 @@ def exponential_of_ratio(sums: Float[np.ndarray, "R K"]) -> Float[np.ndarray, " 
 
 AGGREGATES: Mapping[str, Aggregate] = {
     "mean": ratio_of_sums, "ratio": ratio_of_sums, "exp-ratio": exponential_of_ratio, "bleu": corpus_bleu, "chrf": corpus_chrf,
+    "ibleu": corpus_ibleu, "rogan-gladen": corrected_share,
 }  # fmt: skip
 """Name -> function of sums. Items of a "mean" have one column, to which the count is added."""
 

@@ -118,6 +118,31 @@ def test_metrics_of_texts_alone_need_no_references(outputs):
     assert found["self_bleu"].value > 50
 
 
+def test_metrics_of_sources_take_them_from_the_references_or_refuse(write, outputs, references):
+    sourced = write("sourced.jsonl", [
+        {"references": accepted, "source": text if place % 2 else accepted[0]}
+        for place, (text, accepted) in enumerate(zip(TEXTS, REFERENCES, strict=True))
+    ])  # fmt: skip
+    found = score(outputs, sourced, ["rouge", "sari", "copying"])
+    assert found["exact_copy_rate"].value == 0.5
+    assert 0 < found["sari"].value < 100
+    assert 0.8 < found["rouge_1"].value < 1
+    bare = score(outputs, references, ["rouge", "sari", "copying"])
+    assert bare["rouge_1"].value == found["rouge_1"].value
+    for name in ("sari", "copy_bleu", "ibleu", "exact_copy_rate"):
+        assert bare[name].value is None
+        assert bare[name].reason == "8 of 8 items have no source (in a file of references: the key `source`)"
+
+
+def test_metrics_of_attributes_and_encoders_say_what_they_lack(outputs, references, monkeypatch):
+    monkeypatch.delenv("HARNESS_BERTSCORE", raising=False)
+    found = score(outputs, references, ["e2e-slots", "bertscore"])
+    assert "example '1' asks for no attributes" in found["slot_error_rate"].reason
+    assert "set HARNESS_BERTSCORE to a folder" in found["bertscore_f1"].reason
+    with pytest.raises(OutputsError, match="rouge compares with references"):
+        score(outputs, None, ["rouge"])
+
+
 def test_empty_texts_count_and_are_said(write, references):
     found = score(write("empty.jsonl", [{"text": ""}] * 8), references, ["bleu", "chrf"])
     assert found["bleu"].value == 0

@@ -1,0 +1,76 @@
+"""Copying: how much of a text is its own source."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from sacrebleu.metrics.bleu import BLEU
+
+from harness.design import Family
+from harness.measurement import Evaluation, Measurement
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals, share
+from harness.metrics.bleu import corpus_bleu
+from harness.metrics.references import corpus_measurement, statistics_of
+from harness.metrics.sources import sources_of
+
+ALPHA = 0.8
+_STATISTICS = 10
+
+
+class Copying:
+    """Copy-BLEU, iBLEU and the share of texts that are their source.
+
+    `copy_bleu` is the corpus BLEU of the texts against their own sources, 0 to 100; not self-BLEU. `ibleu` is
+    alpha BLEU - (1 - alpha) copy-BLEU with alpha 0.8 (Sun and Zhou 2012, aclanthology.org/P12-2008, equation 1), -20 to 80. Its
+    items are sacreBLEU's ten statistics against the references, then ten against the source. A text that differs from its
+    source in white space only is a copy; an empty text is none.
+
+    iBLEU forgives a copy where references look like sources: a weak model can be below the source itself. In translation a
+    copy is untranslated text.
+    """
+
+    name: ClassVar[str] = "copying"
+    version: ClassVar[int] = 1
+    families: ClassVar[tuple[Family, ...]] = ("t2t",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
+    values: ClassVar[Mapping[str, bool | None]] = {"copy_bleu": None, "ibleu": True, "exact_copy_rate": False}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"ibleu": ("copy-source",), "exact_copy_rate": ("copy-source",)}
+
+    def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
+        """Measure the selected texts; refused where an example has no source."""
+        texts, sources = checked_texts(evaluation), sources_of(evaluation.examples)
+        if not texts or isinstance(sources, str):
+            return refusals(self.values, sources if isinstance(sources, str) else "no items", n=len(texts), signature="copying")
+        metric = BLEU(tokenize="13a", force=True)
+        copied = corpus_measurement(_of_sources(evaluation, sources), metric, corpus_bleu, name="copy_bleu", kind="bleu")
+        hits = [bool(text.strip()) and text.split() == source.split() for text, source in zip(texts, sources, strict=True)]
+        return {
+            "copy_bleu": dataclasses.replace(copied, signature=f"of:source|{copied.signature}"),
+            "ibleu": _ibleu(evaluation, texts, sources),
+            "exact_copy_rate": share(evaluation, hits, signature="share|wilson|copy:same words", flags=empty_flags(texts)),
+        }
+
+
+def corpus_ibleu(sums: Float[np.ndarray, "R 20"]) -> Float[np.ndarray, " R"]:
+    """IBLEU of summed statistics: ten of BLEU against the references, then ten against the sources."""
+    return ALPHA * corpus_bleu(sums[:, :_STATISTICS]) - (1 - ALPHA) * corpus_bleu(sums[:, _STATISTICS:])
+
+
+def _of_sources(evaluation: Evaluation, sources: Sequence[str]) -> Evaluation:
+    """The same texts with their sources as the only references."""
+    pairs = zip(evaluation.examples, sources, strict=True)
+    examples = [dataclasses.replace(example, references=(source,)) for example, source in pairs]
+    return dataclasses.replace(evaluation, examples=examples)
+
+
+def _ibleu(evaluation: Evaluation, texts: Sequence[str], sources: Sequence[str]) -> Measurement:
+    against_sources, metric = BLEU(tokenize="13a", force=True), BLEU(tokenize="13a", force=True)
+    copied = statistics_of(against_sources, texts, [[source] for source in sources])
+    rows = np.concatenate([statistics_of(metric, texts, [example.accepted for example in evaluation.examples]), copied], axis=1)
+    return measured(
+        float(corpus_ibleu(rows.sum(0)[None])[0]), over_items(evaluation, rows, corpus_ibleu, name="ibleu"), n=len(texts),
+        signature=f"alpha:{ALPHA}|{metric.get_signature().format()}", flags=empty_flags(texts), items=rows, aggregate="ibleu",
+    )  # fmt: skip

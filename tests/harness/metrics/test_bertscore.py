@@ -1,0 +1,159 @@
+import math
+
+import numpy as np
+import pytest
+
+from harness.metrics.aggregates import AGGREGATES, statistics
+from harness.metrics.bertscore import FOLDER, BertScore, Encoder, matched
+
+WORDS = [
+    "the",
+    "a",
+    "old",
+    "new",
+    "cat",
+    "dog",
+    "bird",
+    "sees",
+    "hears",
+    "follows",
+    "red",
+    "blue",
+    ",",
+    ".",
+    "house",
+    "very",
+    "often",
+]
+VALUES = ("bertscore_p", "bertscore_r", "bertscore_f1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A BERT of two layers with random weights, and a vocabulary of a few words and pieces."""
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    place = tmp_path_factory.mktemp("bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "ri", "##ver", "##s"]
+    (place / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=12,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(place, safe_serialization=True)
+    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(place)
+    return place
+
+
+@pytest.fixture
+def named(folder, monkeypatch):
+    monkeypatch.setenv(FOLDER, str(folder))
+    return folder
+
+
+@pytest.fixture
+def short(make_sentences):
+    def made(n, seed):
+        return [" ".join(text.split()[:8]) for text in make_sentences(n, seed)]
+
+    return made
+
+
+def embedded(folder, text, layer):
+    """Hidden states of the words of one text alone."""
+    import torch
+    from transformers import BertModel, BertTokenizerFast
+
+    tokenizer, model = BertTokenizerFast.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer]
+    return states[0, 1:-1].double().tolist()
+
+
+def cosine(one, other):
+    return sum(x * y for x, y in zip(one, other, strict=True)) / math.sqrt(sum(x * x for x in one) * sum(y * y for y in other))
+
+
+def naive(text, reference):
+    precision = sum(max(cosine(word, other) for other in reference) for word in text) / len(text)
+    recall = sum(max(cosine(word, other) for word in text) for other in reference) / len(reference)
+    return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+@pytest.mark.parametrize(("suffix", "layer"), [("", 2), ("@1", 1)])
+def test_scores_are_the_loop_over_pairs_of_tokens(folder, monkeypatch, make_evaluation, short, suffix, layer):
+    monkeypatch.setenv(FOLDER, f"{folder}{suffix}")
+    texts, pool = short(6, 1), short(12, 2)
+    references = [pool[2 * i : 2 * i + 1 + i % 2] for i in range(6)]
+    found = BertScore()(make_evaluation(texts, references=references, family="t2t"))
+    for index, (text, accepted) in enumerate(zip(texts, references, strict=True)):
+        sides = [naive(embedded(folder, text, layer), embedded(folder, reference, layer)) for reference in accepted]
+        best = max(sides, key=lambda row: row[2])
+        assert [found[name].items[index] for name in VALUES] == pytest.approx(best, abs=1e-5)
+    assert f"|layer:{layer}|weights:" in found["bertscore_r"].signature
+
+
+@pytest.mark.usefixtures("named")
+def test_values_intervals_and_items(make_evaluation, short):
+    found = BertScore()(make_evaluation(["", *short(29, 1)], references=[[text] for text in short(30, 2)], family="a2t"))
+    for name in VALUES:
+        assert found[name].low < found[name].value < found[name].high
+        assert found[name].items[0] == 0
+        assert found[name].flags == ("1 empty texts",)
+        rows = statistics(found[name].items, found[name].aggregate)
+        assert AGGREGATES[found[name].aggregate](rows.sum(0)[None]) == pytest.approx([found[name].value])
+
+
+@pytest.mark.usefixtures("named")
+def test_the_same_text_is_1_and_what_is_too_long_is_told(make_evaluation, short):
+    texts = [*short(6, 1), " ".join(WORDS)]
+    found = BertScore()(make_evaluation(texts, references=[[text] for text in texts], family="t2t"))
+    assert all(found[name].value == pytest.approx(1) for name in VALUES)
+    assert "1 texts cut to 12 tokens" in found["bertscore_f1"].flags
+
+
+def test_the_signature_follows_the_weights(named):
+    from safetensors.numpy import load_file, save_file
+
+    before = Encoder.named().signature
+    weights = load_file(named / "model.safetensors")
+    original = (named / "model.safetensors").read_bytes()
+    name = sorted(weights)[0]
+    save_file({**weights, name: weights[name] + 1}, named / "model.safetensors", metadata={"format": "pt"})
+    after = Encoder.named().signature
+    (named / "model.safetensors").write_bytes(original)
+    assert before != after
+    assert before == Encoder.named().signature
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no encoder: set HARNESS_BERTSCORE to a folder with config.json"),
+        ("/nowhere/at/all", "HARNESS_BERTSCORE is '/nowhere/at/all', and no *.safetensors lies in '/nowhere/at/all'"),
+        ("{folder}@3", "HARNESS_BERTSCORE names layer 3, and the encoder has 2"),
+    ],
+)
+def test_no_encoder_is_a_refusal_that_says_what_to_do(folder, monkeypatch, make_evaluation, value, reason):
+    monkeypatch.delenv(FOLDER, raising=False)
+    if value is not None:
+        monkeypatch.setenv(FOLDER, value.format(folder=folder))
+    for found in BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t")).values():
+        assert found.value is None
+        assert reason in found.reason
+
+
+@pytest.mark.usefixtures("named")
+def test_without_transformers_it_says_so(monkeypatch, make_evaluation):
+    monkeypatch.setattr("harness.metrics.bertscore.find_spec", lambda name: None)
+    found = BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t"))["bertscore_f1"]
+    assert "the package transformers is not installed; pip install transformers" in found.reason
+    assert BertScore()(make_evaluation([], references=[], family="t2t"))["bertscore_f1"].reason == "no items"
+
+
+def test_opposite_vectors_have_no_f1():
+    one = np.array([[1.0, 0.0]])
+    assert matched(one, np.array([[0.0, 1.0]])) == (0.0, 0.0, 0.0)
+    assert matched(one, np.zeros((0, 2))) == (0.0, 0.0, 0.0)
+    assert matched(one, np.array([[0.6, 0.8], [0.0, 1.0]])) == pytest.approx((0.6, 0.3, 0.4))
