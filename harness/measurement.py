@@ -92,7 +92,8 @@ class Metric(Protocol):
         needs: stages it depends on beside the generations: any of "judge", "likelihood".
         values: name of every value -> True where higher is better, False where lower is, `None` where neither.
 
-    A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure; and
+    A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure;
+    `depends_on() -> Mapping[str, str | None]`, what else its numbers depend on, such as the sha256 of weights in a folder; and
     `exposes`, name of a value -> names of the canaries that it must put below every real model.
     """
 

@@ -132,6 +132,11 @@ class Catalogue:
         """Versions of the packages that a metric says its numbers depend on; `None` for one that is not installed."""
         return {package: _version(package) for package in getattr(self.metric(name), "libraries", ())}
 
+    def surroundings(self, name: str) -> dict[str, str | None]:
+        """What else a metric says its numbers depend on."""
+        depends_on = getattr(self.metric(name), "depends_on", None)
+        return cast("dict[str, str | None]", self._once(("depends", name), lambda: dict(depends_on()) if depends_on else {}))
+
 
 def _refusal(noun: str, entry: PluginEntry, error: Exception) -> GridError:
     said = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"

@@ -40,6 +40,13 @@ class BertScore:
     values: ClassVar[Mapping[str, bool | None]] = dict.fromkeys(_NAMES, True)
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(_NAMES, ("empty",))
 
+    @staticmethod
+    def depends_on() -> Mapping[str, str | None]:
+        """The encoder that the environment names; `None` where there is none."""
+        place, layer, _ = _named()
+        weights = _weights(place)
+        return {"encoder": f"{_digest(weights)}@{'last' if layer is None else layer}" if weights else None}
+
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references; refused where there is no encoder."""
         texts, references = checked_texts(evaluation), [example.accepted for example in evaluation.examples]
@@ -97,16 +104,15 @@ class Encoder:
     @classmethod
     def named(cls) -> "Encoder | str":
         """The encoder that the environment names, or why there is none."""
-        given = os.environ.get(FOLDER, "")
-        place, _, layer = given.rpartition("@") if given.rpartition("@")[2].isdecimal() else (given, "", "")
-        weights = sorted(Path(place).glob("*.safetensors")) if place else []
+        place, layer, given = _named()
+        weights = _weights(place)
         if not given:
             return f"no encoder: {_HOW}"
         if not weights:
             return f"no encoder: {FOLDER} is {given!r}, and no *.safetensors lies in {place!r}; {_HOW}"
         if find_spec("transformers") is None:
             return "no encoder: the package transformers is not installed; pip install transformers"
-        return cls._read(Path(place), weights, int(layer) if layer else None)
+        return cls._read(Path(place), weights, layer)
 
     @classmethod
     def _read(cls, folder: Path, weights: Sequence[Path], layer: int | None) -> "Encoder | str":
@@ -120,11 +126,10 @@ class Encoder:
         if layer is not None and layer > layers:
             return f"no encoder: {FOLDER} names layer {layer}, and the encoder has {layers}"
         chosen = layers if layer is None else layer
-        digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in weights)).hexdigest()
         # RoBERTa counts positions from its padding id on
         first = (model.config.pad_token_id or 0) + 1 if "roberta" in str(model.config.model_type) else 0
         longest = min(int(tokenizer.model_max_length), int(model.config.max_position_embeddings) - first)
-        signature = f"idf:no|rescaled:no|layer:{chosen}|weights:{digest[:16]}|transformers:{version('transformers')}"
+        signature = f"idf:no|rescaled:no|layer:{chosen}|weights:{_digest(weights)}|transformers:{version('transformers')}"
         return cls(model, tokenizer, chosen, longest, signature)
 
     def embed(self, texts: Sequence[str]) -> tuple[dict[str, Float[np.ndarray, "_ D"]], int]:
@@ -152,3 +157,19 @@ class Encoder:
         """Texts of like length together."""
         ranked = sorted(texts, key=len)
         return (ranked[start : start + _BATCH] for start in range(0, len(ranked), _BATCH))
+
+
+def _named() -> tuple[str, int | None, str]:
+    """Folder and layer out of the environment, and what stands there."""
+    given = os.environ.get(FOLDER, "")
+    place, _, layer = given.rpartition("@") if given.rpartition("@")[2].isdecimal() else (given, "", "")
+    return place, int(layer) if layer else None, given
+
+
+def _weights(place: str) -> list[Path]:
+    return sorted(Path(place).glob("*.safetensors")) if place else []
+
+
+def _digest(weights: Sequence[Path]) -> str:
+    """Start of the sha256 over all files."""
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in weights)).hexdigest()[:16]

@@ -252,6 +252,8 @@ class _Planner:
             **self._items(cell), "metric": bare(name), "origin": source.target.origin, "version": metric.version,
             "profile": self.grid.profile, "libraries": self.catalogue.libraries(name),
         }  # fmt: skip
+        surroundings = self.catalogue.surroundings(name)
+        spec |= {"depends_on": surroundings} if surroundings else {}
         sources = {"task": self.source("tasks", cell.task.name), "metric": source}
         if "judge" in metric.needs:
             sources["judge"] = self.source("models", self.grid.judge.name)

@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from harness.grid import load
 from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.metrics.bertscore import FOLDER, BertScore, Encoder, matched
+from harness.runner.plan import make_plan
 
 WORDS = [
     "the",
@@ -157,3 +159,23 @@ def test_opposite_vectors_have_no_f1():
     assert matched(one, np.array([[0.0, 1.0]])) == (0.0, 0.0, 0.0)
     assert matched(one, np.zeros((0, 2))) == (0.0, 0.0, 0.0)
     assert matched(one, np.array([[0.6, 0.8], [0.0, 1.0]])) == pytest.approx((0.6, 0.3, 0.4))
+
+
+def test_the_encoder_is_in_the_key_of_a_score(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv(FOLDER, raising=False)
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "models: [copy-source]\ntasks: [{name: world, size: tiny, families: [t2t]}]\nmetrics: [bertscore, chrf]\n"
+        "budget: {tokens: 0}\nprofile: test\n"
+    )
+    plans = [make_plan(load(path))]
+    for given in (f"{folder}", f"{folder}@1"):
+        monkeypatch.setenv(FOLDER, given)
+        plans.append(make_plan(load(path)))
+    scores = [
+        {stage.key: stage.spec["depends_on"] for stage in plan.stages.values() if stage.spec.get("metric") == "bertscore"}
+        for plan in plans
+    ]
+    assert len({key for found in scores for key in found}) == 3
+    assert [next(iter(found.values()))["encoder"] is None for found in scores] == [True, False, False]
+    assert len({key for plan in plans for key in plan.stages}) == len(plans[0].stages) + 2
