@@ -46,12 +46,14 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         size: keys of `defaults`.
 
     Attributes:
-        defaults: width, layers, heads, dropout, and examples per update (batch).
+        defaults: width, layers, heads, dropout, examples per update (batch), and the plateau of the learning rate at width 128.
         network: what is trained.
     """
 
     design: Design
-    defaults: ClassVar[Mapping[str, Any]] = {"width": 128, "layers": 4, "heads": 4, "dropout": 0.0, "batch": 32}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "width": 128, "layers": 4, "heads": 4, "dropout": 0.0, "batch": 32, "learning_rate": 3e-3,
+    }  # fmt: skip
 
     def __init__(self, schedule: Schedule | None, task: TaskView, **size: Any) -> None:
         super().__init__()
@@ -122,7 +124,8 @@ class Autoregressive(SavedModel, nn.Module, ABC):
     @property
     def optimisation(self) -> Optimisation:
         """Settings of the one training loop."""
-        return Optimisation(learning_rate=3e-3, batch=self.measures["batch"], weight_decay=0.01).at_width(self.measures["width"])
+        rate, batch = self.measures["learning_rate"], self.measures["batch"]
+        return Optimisation(learning_rate=rate, batch=batch, weight_decay=0.01).at_width(self.measures["width"])
 
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Train within the budget."""

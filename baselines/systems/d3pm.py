@@ -48,7 +48,7 @@ from harness.schedules.base import Schedule
 
 DEFAULTS = {
     "kernel": "absorbing", "unmasking": "independent", "width": 128, "layers": 4, "heads": 4, "chain": 1000, "neighbours": 10,
-    "batch": 16,
+    "batch": 16, "learning_rate": 3e-3,
 }  # fmt: skip
 GRAPH_DIMENSIONS = 32  # of the co-occurrence embeddings under the neighbour graph
 STRATA, MOST_DRAWS, ENOUGH = 16, 64, 0.005  # draws of a round, draws in all, Monte-Carlo error of the total
@@ -113,6 +113,7 @@ class D3PM(DiffusionAdapter):
         chain: training steps T for schedules that do not bring their own, and steps of the kernels that own a chain.
         neighbours: neighbours per token of the nearest-neighbour kernel.
         batch: examples per update.
+        learning_rate: its plateau, at width 128.
     """
 
     design = Design(
@@ -138,7 +139,7 @@ class D3PM(DiffusionAdapter):
     def optimisation(self) -> Optimisation:
         """AdamW."""
         keys = checked(self.size)
-        return Optimisation(learning_rate=3e-3, batch=keys["batch"]).at_width(keys["width"])
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:

@@ -38,7 +38,9 @@ from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
-DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16, "clamp_below": None}
+DEFAULTS = {
+    "width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16, "learning_rate": 2e-3, "clamp_below": None,
+}  # fmt: skip
 
 
 class DiffusionLM(DiffusionAdapter):
@@ -51,6 +53,7 @@ class DiffusionLM(DiffusionAdapter):
         embedding: dimension S of the word embeddings (16 on E2E and 128 on ROCStories in the paper).
         chain: training steps T for schedules that do not bring their own.
         batch: examples per update; with few tokens to train on, many small updates learn more than few large ones.
+        learning_rate: its plateau, at width 128.
         clamp_below: in sampling, only steps of the chain below this one are clamped, counted from 0; 0 is none, `None` every
             one, as published. The least noisy steps come last, so this is the released codes' late clamping.
     """
@@ -99,7 +102,7 @@ class DiffusionLM(DiffusionAdapter):
     def optimisation(self) -> Optimisation:
         """AdamW; the weight average rises as (1 + u) / (10 + u) to 0.9999, which the released code has throughout."""
         keys = self.keys
-        return Optimisation(learning_rate=2e-3, batch=keys["batch"], ema=0.9999).at_width(keys["width"])
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"], ema=0.9999).at_width(keys["width"])
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""

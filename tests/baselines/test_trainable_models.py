@@ -1,9 +1,10 @@
-"""Trained models sampled in another number format, as noise floors need it."""
+"""What all trainable models have in common: a rate to be set, and sampling in another number format for noise floors."""
 
 import pytest
 import torch
 
 from harness.check.case import Case
+from harness.construction import construct
 from harness.contracts import Sampling
 from harness.registry import resolve
 
@@ -12,6 +13,17 @@ SIZES = {
     "d3pm": {"width": 16, "layers": 1, "heads": 2}, "diffusion-lm": {"width": 16, "layers": 1, "heads": 2, "embedding": 8},
     "diffuseq": {"width": 16, "layers": 1, "heads": 2, "embedding": 8},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_learning_rate_is_a_key(name, tmp_path):
+    system, size = resolve("models", name).load(), SIZES[name] | {"learning_rate": 0.01}
+    case = Case(system, system.design, system.design.families[0], size, tmp_path, "cpu")
+    usual = Case(system, system.design, system.design.families[0], SIZES[name], tmp_path / "usual", "cpu")
+    rates = [construct(system, system.design.schedule, made.view, made.size).optimisation.learning_rate for made in (case, usual)]
+    assert rates[0] == 0.01 != rates[1]
+    with pytest.raises(ValueError, match="learning_rate 2"):
+        system.design_for(learning_rate=2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
