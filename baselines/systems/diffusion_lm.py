@@ -39,7 +39,8 @@ from harness.design import Design
 from harness.schedules.base import Schedule
 
 DEFAULTS = {
-    "width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16, "learning_rate": 2e-3, "clamp_below": None,
+    "width": 128, "layers": 4, "heads": 4, "embedding": 64, "chain": 2000, "batch": 16, "learning_rate": 2e-3,
+    "clamp_below": None,
 }  # fmt: skip
 
 
