@@ -4,6 +4,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import ClassVar
 
 import numpy as np
@@ -133,7 +134,5 @@ def _share_below(scores: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"
 
 
 def _signature(evaluation: Evaluation) -> str:
-    import sklearn
-
     fitted = f"logistic l2 C:{_PENALTY:g} standardised|folds:{FOLDS} by sha256 of ids"
-    return f"{feature_signature(evaluation)}|{fitted}|var:2 delong|scikit-learn:{sklearn.__version__}"
+    return f"{feature_signature(evaluation)}|{fitted}|var:2 delong|scikit-learn:{version('scikit-learn')}"

@@ -18,6 +18,8 @@ _LEAST = 100
 _ROWS = 512  # of the kernel matrix at once
 _TIE = 1e-9  # of the spread of permutations: values that differ by less are equal, up to the order of summation
 
+_Sums = np.ndarray | np.floating | int
+
 
 class MMD:
     """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, equation 3), with the kernel of KID.
@@ -132,6 +134,6 @@ def _left_out(
     return without_first, without_second
 
 
-def _mmd(within, beyond, across, n, m) -> np.ndarray:
-    """Gretton et al. 2012, equation 3: mean kernel within the first side, within the second, less twice that across."""
-    return within / (n * (n - 1)) + beyond / (m * (m - 1)) - 2 * across / (n * m)
+def _mmd(within: _Sums, beyond: _Sums, across: _Sums, n: _Sums, m: _Sums) -> np.ndarray:
+    """Gretton et al. 2012, equation 3: mean kernel within the first side of n, within the second of m, less twice that across."""
+    return np.asarray(within / (n * (n - 1)) + beyond / (m * (m - 1)) - 2 * across / (n * m))
