@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from baselines.floors.canaries import Constant, Empty, Human, PhraseTable, ShuffledHuman, Tiled
+from baselines.floors.canaries import PhraseTable, ShuffledHuman, Tiled
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, stream_seed
 from harness.metrics.classifier_two_sample import TwoSample
 from harness.metrics.frechet import Frechet
@@ -67,7 +67,7 @@ def human_texts():
 
 @pytest.fixture
 def written(make_evaluation, human_texts):
-    """An evaluation of what each floor writes, and of models whose texts are human but for one word in 40, and in 20."""
+    """Evaluations of human text, of canaries, and of models whose texts are human but for one word in 40, and in 12."""
     plain = make_evaluation([""] * N, references=[[text] for text in human_texts["test"]])
     view = dataclasses.replace(plain.view, max_tokens=LIMIT)
     train, valid = (
@@ -86,8 +86,9 @@ def written(make_evaluation, human_texts):
         rows = [text.split() for text in language(N, 6)]
         return [" ".join(rng.choice(list(FOLLOWS)) if rng.random() < share else word for word in row) for row in rows]
 
-    texts = {floor.design.name: by(floor) for floor in (Human, ShuffledHuman, PhraseTable, Tiled, Empty, Constant)}
-    texts |= {"careful": careless(1 / 40), "careless": careless(1 / 20)}
+    texts = {floor.design.name: by(floor) for floor in (ShuffledHuman, PhraseTable, Tiled)}
+    texts |= {"human": language(N, 7), "empty": [""] * N, "constant": [human_texts["train"][0]] * N}
+    texts |= {"careful": careless(1 / 40), "careless": careless(1 / 12)}
     shared = dataclasses.replace(plain, view=view, train=train, judge=Listening())
     return {name: dataclasses.replace(shared, texts=given) for name, given in texts.items()}
 
