@@ -11,7 +11,10 @@ from harness.errors import IncompatibleCell
 from tasks.fetch import Source, sources_of, verified
 from tasks.splits import capped, divide
 
-UCG_METRICS = ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "memorisation", "lengths")
+UCG_METRICS = (
+    "likelihood", "judge-perplexity", "mauve", "frechet", "mmd", "two-sample", "ngram-divergence", "diversity", "self-bleu",
+    "memorisation", "lengths",
+)  # fmt: skip
 CONDITIONAL_METRICS = ("bleu", "chrf", "likelihood", "diversity", "lengths")
 T2T_METRICS = (*CONDITIONAL_METRICS, "rouge", "copying")
 

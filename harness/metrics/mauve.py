@@ -3,29 +3,32 @@
 The only file that imports mauve-text, whose licence is GPLv3; nothing of it is copied here.
 """
 
-import hashlib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from harness.contracts import TaskView
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, refusals, resamples, resampling
+from harness.metrics.answers import checked_texts, empty_flags, measured, refusals, resamples, resampling
+from harness.metrics.features import Features, embedded, embedded_humans, feature_signature
 from harness.metrics.profiles import profile
+from harness.metrics.sides import LEAST, size_flags
 from harness.stats.intervals import Interval
+from harness.stats.standard_errors import around
 
-LEAST, UNFLAGGED, RANKED = 500, 1000, 2000
 _SHORT = 64  # tokens; shorter texts hold too little to tell distributions apart
 _SCALING = 5.0
 _POINTS = 25
 _Histograms = tuple[np.ndarray, np.ndarray]
+_Law = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Mauve:
@@ -35,53 +38,86 @@ class Mauve:
     adds the variance of items (bootstrap of the cluster histograms) and of k-means seeds. Empty samples keep their place
     and are counted. `mauve_star` is the value of histograms with half a text more in each cluster (Krichevsky and Trofimov
     1981; Pillutla et al. 2023), less biased where clusters are small.
+
+    `mauve_ceiling` is what other human texts score in the place of samples, and `mauve_normalised` is `mauve` over it: about
+    1 for a perfect model, above it by chance. Its interval takes the two for independent (delta method); as they share the
+    references, it is rather too wide than too narrow.
     """
 
     name: ClassVar[str] = "mauve"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     libraries: ClassVar[tuple[str, ...]] = ("mauve-text", "faiss-cpu", "scikit-learn")
-    values: ClassVar[Mapping[str, bool | None]] = {"mauve": True, "mauve_star": True}
+    values: ClassVar[Mapping[str, bool | None]] = {
+        "mauve": True, "mauve_star": True, "mauve_ceiling": None, "mauve_normalised": True,
+    }  # fmt: skip
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "mauve": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
     }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure the selected texts against the examples' targets."""
-        texts, n = checked_texts(evaluation), len(evaluation.texts)
-        signature = _signature(evaluation, n)
-        reason = _reason_to_refuse(evaluation, n)
-        if reason or evaluation.judge is None:
-            return refusals(self.values, reason or "no judge to take features from", n=n, signature=signature)
-        order = sorted(range(n), key=lambda index: evaluation.examples[index].id)
-        samples, written = cut([texts[index] for index in order], evaluation.view)
-        references, wanted = cut([evaluation.examples[index].target for index in order], evaluation.view)
-        features = np.asarray(evaluation.judge.features(samples)), np.asarray(evaluation.judge.features(references))
-        reason = _degenerate(*features, n)
-        if reason:
-            return refusals(self.values, reason, n=n, signature=signature)
-        flags = (*_flags(n, profile(evaluation.profile).mauve_seeds, min(written, wanted)), *empty_flags(texts))
-        return _measured(evaluation, features, signature, flags)
+        """Measure the selected texts, and other human texts, against the examples' targets."""
+        n, signature = len(checked_texts(evaluation)), _signature(evaluation)
+        if profile(evaluation.profile).mauve_seeds == 0:
+            return refusals(self.values, f"profile {evaluation.profile!r} computes no MAUVE", n=n, signature=signature)
+        found = embedded(evaluation, least=LEAST, otherwise="MAUVE would be biased upward and could rank systems wrongly")
+        if isinstance(found, str):
+            return refusals(self.values, found, n=n, signature=signature)
+        if _all_equal(found.samples, found.references):
+            return refusals(self.values, "all features are equal: MAUVE means nothing on them", n=n, signature=signature)
+        return _measured(evaluation, found, signature)
 
 
-def _measured(
-    evaluation: Evaluation, features: tuple[np.ndarray, np.ndarray], signature: str, flags: tuple[str, ...]
-) -> dict[str, Measurement]:
-    n, found = len(features[0]), {}
-    scores, histograms = mauve_scores(*features, seeds=range(profile(evaluation.profile).mauve_seeds))
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    value: float
+    variance: float
+
+    def interval(self, *, most: float = math.inf) -> Interval:
+        """Normal interval of a value between 0 and `most`."""
+        return around(self.value, math.sqrt(self.variance), least=0.0, most=most)
+
+    def over(self, other: "_Estimate") -> "_Estimate":
+        """The ratio to an independent estimate, by the delta method."""
+        ratio, relative = self.value / other.value, (self.variance / self.value**2, other.variance / other.value**2)
+        return _Estimate(ratio, ratio**2 * sum(relative))
+
+
+def _measured(evaluation: Evaluation, found: Features, signature: str) -> dict[str, Measurement]:
+    n, seeds = len(found.samples), range(profile(evaluation.profile).mauve_seeds)
+    flags = _flags(n, len(seeds), found.sides.median)
+    scores, histograms = mauve_scores(found.samples, found.references, seeds=seeds)
     stars = [float(area_of_divergence(*(smoothed(side[None], n) for side in pair))[0]) for pair in histograms]
-    for name, values, law in (("mauve", scores, _plain), ("mauve_star", stars, smoothed)):
-        interval = _interval(values, histograms, n, resamples(evaluation), resampling(evaluation, name), law)
-        found[name] = measured(float(np.mean(values)), interval, n=n, signature=signature, flags=flags)
-    return found
+    values = {
+        name: _estimate(given, histograms, n, resamples(evaluation), resampling(evaluation, name), law)
+        for name, given, law in (("mauve", scores, _plain), ("mauve_star", stars, smoothed))
+    }
+    said = (*flags, *empty_flags(evaluation.texts))
+    return {
+        **{
+            name: measured(item.value, item.interval(most=1.0), n=n, signature=signature, flags=said)
+            for name, item in values.items()
+        },
+        **_against_humans(evaluation, found.references, values["mauve"], signature, flags),
+    }
 
 
-def cut(texts: Sequence[str], view: TaskView) -> tuple[list[str], float]:
-    """Texts up to the task's length, as targets are cut, and their median length in tokens."""
-    encoded, limit = view.tokenizer.encode_batch(texts), view.max_tokens
-    kept = [text if len(ids) <= limit else view.tokenizer.decode(ids[:limit]) for text, ids in zip(texts, encoded, strict=True)]
-    return kept, float(np.median([min(len(ids), limit) for ids in encoded]))
+def _against_humans(
+    evaluation: Evaluation, references: Float[np.ndarray, "n W"], reached: _Estimate, signature: str, flags: tuple[str, ...]
+) -> dict[str, Measurement]:
+    """The ceiling, and what was reached over it."""
+    n, humans = len(references), embedded_humans(evaluation, width=references.shape[1])
+    if isinstance(humans, str):
+        return refusals({"mauve_ceiling": None, "mauve_normalised": True}, humans, n=n, signature=signature)
+    scored = mauve_scores(humans.features, references, seeds=range(profile(evaluation.profile).mauve_seeds))
+    ceiling = _estimate(*scored, n, resamples(evaluation), resampling(evaluation, "mauve_ceiling"))
+    signature, flags = f"{signature}|humans:{humans.source.digest}", (*flags, *humans.source.flags)
+    ratio, said = reached.over(ceiling), (*flags, *empty_flags(evaluation.texts))
+    return {
+        "mauve_ceiling": measured(ceiling.value, ceiling.interval(most=1.0), n=n, signature=signature, flags=flags),
+        "mauve_normalised": measured(ratio.value, ratio.interval(), n=n, signature=signature, flags=said),
+    }
 
 
 def mauve_scores(
@@ -131,20 +167,19 @@ def smoothed(histograms: Float[np.ndarray, "R K"], n: int) -> Float[np.ndarray, 
     return (histograms * n + 0.5) / (n + 0.5 * histograms.shape[1])
 
 
-def _interval(
+def _estimate(
     scores: Sequence[float],
     histograms: Sequence[_Histograms],
     n: int,
     draws: int,
     rng: np.random.Generator,
-    law: Callable[[np.ndarray, int], np.ndarray] = _plain,
-) -> Interval:
-    """Normal interval whose variance is that of items, given the clusters, plus that of the mean over seeds."""
+    law: _Law = _plain,
+) -> _Estimate:
+    """Mean over seeds, with the variance of items, given the clusters, plus that of the mean over seeds."""
     resampled = [[law(side, n) for side in _resampled(pair, n, draws, rng)] for pair in histograms]
     items = np.mean([area_of_divergence(p, q).var(ddof=1) for p, q in resampled])
     seeds = np.var(scores, ddof=1) / len(scores) if len(scores) > 1 else 0.0
-    half, mean = 1.96 * float(np.sqrt(items + seeds)), float(np.mean(scores))
-    return Interval(max(0.0, mean - half), min(1.0, mean + half))
+    return _Estimate(float(np.mean(scores)), float(items + seeds))
 
 
 def _resampled(pair: _Histograms, n: int, draws: int, rng: np.random.Generator) -> _Histograms:
@@ -152,41 +187,19 @@ def _resampled(pair: _Histograms, n: int, draws: int, rng: np.random.Generator) 
     return p, q
 
 
-def _reason_to_refuse(evaluation: Evaluation, n: int) -> str | None:
-    if profile(evaluation.profile).mauve_seeds == 0:
-        return f"profile {evaluation.profile!r} computes no MAUVE"
-    if n < LEAST:
-        return f"n = {n} is below {LEAST}: MAUVE would be biased upward and could rank systems wrongly"
-    if len(set(clusters(evaluation))) < n:
-        return "references repeat: MAUVE needs as many distinct references as samples"
-    return None
-
-
-def _degenerate(samples: np.ndarray, references: np.ndarray, n: int) -> str | None:
-    for side, features in (("samples", samples), ("references", references)):
-        if features.ndim != 2 or len(features) != n:
-            return f"features of {side} have shape {features.shape}, expected [{n}, width]"
-        if not np.isfinite(features).all():
-            return f"features of {side} are not finite"
-    if np.ptp(samples, axis=0).max() == 0 and np.ptp(references, axis=0).max() == 0:
-        return "all features are equal: MAUVE means nothing on them"
-    return None
+def _all_equal(samples: Float[np.ndarray, "n W"], references: Float[np.ndarray, "n W"]) -> bool:
+    return bool(np.ptp(samples, axis=0).max() == 0 and np.ptp(references, axis=0).max() == 0)
 
 
 def _flags(n: int, seeds: int, median: float) -> tuple[str, ...]:
-    small = (f"flagged: n < {UNFLAGGED}",) if n < UNFLAGGED else ()
-    unranked = (f"not ranked: n < {RANKED}",) if n < RANKED else ()
     single = ("one k-means seed: its variance is not in the interval",) if seeds == 1 else ()
     short = (f"short texts: half have at most {median:g} tokens, MAUVE needs {_SHORT}",) if median < _SHORT else ()
-    return (*small, *unranked, *single, *short)
+    return (*size_flags(n), *single, *short)
 
 
-def _signature(evaluation: Evaluation, n: int) -> str:
-    references = "\n".join(sorted(f"{example.id}\t{example.target}" for example in evaluation.examples))
-    digest = hashlib.sha256(references.encode()).hexdigest()[:12]
-    judge = evaluation.judge.signature if evaluation.judge is not None else "none"
+def _signature(evaluation: Evaluation) -> str:
     return (
-        f"features:{judge}|refs:{digest}|cut:{evaluation.view.max_tokens}|n:{n}|k:n/10|c:{_SCALING:g}|pca:0.9|redo:5|iter:500|points:{_POINTS}"
+        f"{feature_signature(evaluation)}|k:n/10|c:{_SCALING:g}|pca:0.9|redo:5|iter:500|points:{_POINTS}"
         f"|seeds:{profile(evaluation.profile).mauve_seeds}|mauve-text:{version('mauve-text')}|faiss:{version('faiss-cpu')}"
     )
 

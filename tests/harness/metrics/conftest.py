@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -48,9 +49,8 @@ class FakeScorer:
         )
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
-        table = {
-            word: np.random.default_rng(int(_share(word) * 2**40)).normal(size=16) for text in texts for word in text.split()
-        }
+        words = {word for text in texts for word in text.split()}
+        table = {word: np.random.default_rng(int(_share(word) * 2**40)).normal(size=16) for word in words}
         rows = [sum((table[word] for word in text.split()), start=np.ones(16)) for text in texts]
         return np.array(rows, dtype=np.float32)
 
@@ -60,9 +60,14 @@ def _share(word: str) -> float:
 
 
 def sentences(n: int, seed: int) -> list[str]:
+    return list(_drawn(n, seed))
+
+
+@cache
+def _drawn(n: int, seed: int) -> tuple[str, ...]:
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, len(WORDS) + 1)
-    return [" ".join(rng.choice(WORDS, size=rng.integers(3, 12), p=shares / shares.sum())) for _ in range(n)]
+    return tuple(" ".join(rng.choice(WORDS, size=rng.integers(3, 12), p=shares / shares.sum())) for _ in range(n))
 
 
 @pytest.fixture

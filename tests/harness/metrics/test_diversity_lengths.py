@@ -110,7 +110,13 @@ def test_profiles_are_those_of_the_protocol():
         profile("smok")
 
 
-@pytest.mark.parametrize("name", ["bleu", "chrf", "mauve", "likelihood", "judge-perplexity", "diversity", "self-bleu", "lengths"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bleu", "chrf", "mauve", "frechet", "mmd", "two-sample", "ngram-divergence", "likelihood", "judge-perplexity",
+        "diversity", "self-bleu", "lengths",
+    ],
+)  # fmt: skip
 def test_registered_metrics_keep_the_contract(name, make_evaluation, make_sentences):
     assert name in known("metrics")
     metric = resolve("metrics", name).load()

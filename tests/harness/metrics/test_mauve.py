@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.metrics.mauve import Mauve, area_of_divergence, cut, mauve_scores
+from harness.contracts import Example
+from harness.metrics.mauve import Mauve, _Estimate, area_of_divergence, mauve_scores
+from harness.metrics.sides import cut, other_human_texts
 
 SHORT = "short texts: half have at most 7 tokens, MAUVE needs 64"
 
@@ -43,6 +45,33 @@ def test_mauve_star_is_mauve_text_s(make_evaluation, make_sentences):
     results = [mauve.compute_mauve(p_features=features[0], q_features=features[1], seed=seed) for seed in range(3)]
     assert found.value == pytest.approx(np.mean([result.mauve_star for result in results]), abs=1e-12)
     assert found.low < found.value < found.high
+
+
+def test_the_ceiling_is_the_score_of_other_human_texts(make_evaluation, make_sentences):
+    plain = make_evaluation(make_sentences(500, 3), profile="quick")
+    train = [Example(id=f"t{index}", target=text) for index, text in enumerate(make_sentences(900, 7))]
+    evaluation = dataclasses.replace(plain, train=train)
+    found, without, humans = Mauve()(evaluation), Mauve()(plain), other_human_texts(evaluation)
+    assert [found[name] for name in ("mauve", "mauve_star")] == [without[name] for name in ("mauve", "mauve_star")]
+    features = [evaluation.judge.features(texts) for texts in (humans.texts, [item.target for item in evaluation.examples])]
+    ceiling, ratio = found["mauve_ceiling"], found["mauve_normalised"]
+    assert ceiling.value == pytest.approx(np.mean(mauve_scores(*features, seeds=range(3))[0]), abs=1e-12)
+    assert ratio.value == pytest.approx(found["mauve"].value / ceiling.value, abs=1e-12)
+    assert ratio.low < ratio.value < ratio.high
+    assert f"humans:{humans.digest}" in ceiling.signature
+    assert ratio.signature == ceiling.signature
+    for name in ("mauve_ceiling", "mauve_normalised"):
+        assert without[name].reason == "0 training texts are not among the references: a human ceiling needs 500"
+        assert without[name].value is None
+
+
+def test_the_ratio_has_the_variance_of_the_delta_method():
+    # 200,000 draws of both sides, whose standard deviation is known to 0.2 %
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.8, 0.01, 200_000) / rng.normal(0.9, 0.02, 200_000)
+    found = _Estimate(0.8, 0.01**2).over(_Estimate(0.9, 0.02**2))
+    assert found.value == pytest.approx(0.8 / 0.9)
+    assert found.variance**0.5 == pytest.approx(draws.std(), rel=0.01)
 
 
 def test_both_sides_are_cut_to_the_task_s_length(make_evaluation, make_sentences):
@@ -119,13 +148,13 @@ def test_refusals_have_reasons(make_evaluation, make_sentences):
 @pytest.mark.slow
 def test_interval_covers_as_the_spread_over_fresh_draws_says():
     # the half-width is to be about 1.96 standard deviations of the score over independent draws of both sides
-    from harness.metrics.mauve import _interval
+    from harness.metrics.mauve import _estimate
 
     rng = np.random.default_rng(0)
     scores, halves = [], []
     for draw in range(20):
         pair = mauve_scores(gaussians(1000, 0.5, 2 * draw), gaussians(1000, 0.0, 2 * draw + 1), seeds=range(3))
-        interval = _interval(*pair, 1000, 200, rng)
+        interval = _estimate(*pair, 1000, 200, rng).interval(most=1.0)
         scores.append(np.mean(pair[0]))
         halves.append((interval.high - interval.low) / 2)
     assert 0.6 < np.mean(halves) / (1.96 * np.std(scores, ddof=1)) < 1.8
