@@ -20,17 +20,20 @@ class Memorisation:
     """Share of texts that stand in the training split word for word, and of their 8-grams that do, over words (13a).
 
     Human text repeats the training split too, where sentences are short or of few patterns, so the same two shares of the test
-    targets stand beside: near them is right, far above them is copying. Empty texts are no copies.
+    targets stand beside: near them is right, far above them is copying. Empty texts are no copies. `memorised_excess` is the
+    share of copied texts above that of human text, and 0 below it: nothing is better for repeating less than people do.
     """
 
     name: ClassVar[str] = "memorisation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "memorised_texts": None, "memorised_8grams": None, "human_memorised_texts": None, "human_memorised_8grams": None,
+        "memorised_excess": False,
     }  # fmt: skip
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"memorised_excess": ("train-copier",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts and the test targets."""
@@ -47,6 +50,7 @@ class Memorisation:
             "memorised_8grams": _shared(evaluation, "memorised_8grams", written, signature, empty_flags(texts)),
             "human_memorised_texts": _copies(evaluation, targets, known, signature),
             "human_memorised_8grams": _shared(evaluation, "human_memorised_8grams", human, signature, ()),
+            "memorised_excess": _excess(evaluation, texts, targets, known, signature),
         }
 
 
@@ -61,8 +65,21 @@ def in_training(texts: Sequence[str], train: Sequence[str], *, order: int = ORDE
     return np.stack(counts, axis=1).astype(np.float64)
 
 
+def _excess(evaluation: Evaluation, texts: Sequence[str], targets: Sequence[str], known: set[str], signature: str) -> Measurement:
+    """Copies above those in human text; the interval resamples items, text and target of one together."""
+    copied, human = ([_is_copy(text, known) for text in side] for side in (texts, targets))
+    rows = np.stack([np.subtract(copied, human, dtype=np.float64), np.ones(len(texts))], axis=1)
+    interval = over_items(evaluation, rows, ratio_of_sums, name="memorised_excess")
+    ends = interval.map(lambda end: max(end, 0.0)) if interval else None
+    return measured(max(float(rows[:, 0].mean()), 0.0), ends, n=len(texts), signature=signature)
+
+
+def _is_copy(text: str, known: set[str]) -> bool:
+    return bool(text.strip()) and text in known
+
+
 def _copies(evaluation: Evaluation, texts: Sequence[str], known: set[str], signature: str) -> Measurement:
-    return share(evaluation, [bool(text.strip()) and text in known for text in texts], signature=signature)
+    return share(evaluation, [_is_copy(text, known) for text in texts], signature=signature)
 
 
 def _shared(

@@ -54,6 +54,11 @@ def test_copies_are_exposed_beside_human_text(against, make_sentences):
     assert copy["memorised_8grams"].value == 1
     assert plain["memorised_texts"].value < 0.1
     assert copy["human_memorised_texts"].value == plain["human_memorised_texts"].value
+    excess = copy["memorised_excess"]
+    assert excess.value == pytest.approx(1 - plain["human_memorised_texts"].value)
+    assert plain["memorised_excess"].value == pytest.approx(
+        max(0.0, plain["memorised_texts"].value - plain["human_memorised_texts"].value)
+    )
     assert set(plain) == set(Memorisation.values)
 
 
