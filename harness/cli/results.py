@@ -113,6 +113,24 @@ def frontier(
 
 
 @app.command()
+def pareto(
+    metric: Annotated[str | None, typer.Argument(help="Quality; each section's headline without it.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    store: StoreOption = "./runs",
+    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
+    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quality against latency: which systems nothing beats in both, as a probability."""
+    from harness.compare.pareto import fronts
+    from harness.leaderboard import opened
+    from harness.report.fronts import as_record, as_text
+
+    found = fronts(opened(store), metric, grid=grid_name(grid), task=task, family=family)
+    say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+
+
+@app.command()
 def validity(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",

@@ -74,6 +74,10 @@ class Outcome:
                     found[name] = Scored(rows, AGGREGATES[kept["aggregate"]], kept["of_targets"])
         return found
 
+    def blob(self, kind: str, name: str) -> bytes:
+        """A blob of the first stage whose role begins so."""
+        return self._blob(next(role for role in self.row.digests if role.startswith(kind)), name)
+
     def _record(self, role: str) -> Record | None:
         return self.store.record(self.row.digests[role]) if role in self.row.digests else None
 

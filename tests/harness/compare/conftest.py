@@ -19,9 +19,12 @@ class Cells:
 
     def add(
         self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, decode="sample",
-        settings=None, kept=None, **scores,
+        settings=None, kept=None, blocks=None, **scores,
     ):  # fmt: skip
-        """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items."""
+        """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items.
+
+        `blocks` are nanoseconds of timed calls at batch 1, if it was timed.
+        """
         digest = f"{len(self.cells):02d}" + "ab" * 15
         texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
         answers = [Generation(id=name, texts=(text,), network_calls=1) for name, text in zip(ids, texts, strict=True)]
@@ -46,7 +49,9 @@ class Cells:
         kept = {"correct": {"rows": list(map(float, items)), "aggregate": "mean", "of_targets": False}, **(kept or {})}
         blobs = {"items.json.gz": self.store.put(pack_json(kept))}
         self.store.commit(self.record(digest, "score/x", blobs=blobs, result={"measurements": measured}))
-        roles = (*stages, "score/x")
+        if blocks is not None:
+            self.store.commit(self.timed(digest, blocks))
+        roles = (*stages, "score/x", *(["time/16"] if blocks is not None else []))
         self.cells.append({
             "digest": digest, "grid": "g", "model": model, "task": "toy", "family": family, "schedule": schedule, "steps": steps,
             "seed": seed, "decode": decode, "reason": None, "needs": {}, "settings": settings or {},
@@ -54,6 +59,15 @@ class Cells:
         })  # fmt: skip
         self.store.snapshot("g", {"grid": "g", "cells": self.cells})
         return digest
+
+    def timed(self, digest, blocks):
+        value = {"higher_is_better": False, "signature": "version:2|device_name:toy|threads:1", "n": int(np.size(blocks))}
+        values = {
+            "latency_ms_p50": {**value, "value": float(np.median(blocks)) / 1e6},
+            "batched_ratio_to_ar": {**value, "value": None}, "throughput_seq_per_s": {**value, "value": None},
+        }  # fmt: skip
+        raw = {"raw.json.gz": self.store.put(pack_json({"candidate batch 1": np.asarray(blocks).tolist()}))}
+        return self.record(digest, "time/16", blobs=raw, result={"values": values, "evidence": {}})
 
     def key(self, digest, role):
         return (digest + role.replace("/", "").encode().hex() + "0" * 64)[:64]
