@@ -159,7 +159,7 @@ def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool
         Placed(
             tuple(rows), float(np.mean([row.metrics[metric].value for row in rows])),
             float(np.mean([row.latency[LATENCY].value for row in rows if _timed(row)])), float(membership[place]),
-            tuple(_title(systems[other][0]) for other in np.flatnonzero(sure[:, place])),
+            tuple(_title(systems[other][0]) for other in np.flatnonzero(sure[:, place]).tolist()),
         )
         for place, rows in enumerate(systems)
     ]  # fmt: skip
