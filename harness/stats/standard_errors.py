@@ -24,7 +24,7 @@ def jackknife(
     """Normal interval of a statistic of independent samples, from its values with one item left out.
 
     The variances of the samples are added (Arvesen 1969, Ann. Math. Stat. 40). On average they are too large rather than too
-    small (Efron and Stein 1981, Ann. Stat. 9, equation 1.4, up to the difference between n and n - 1 items).
+    small (Efron and Stein 1981, Ann. Stat. 9, up to the difference between n and n - 1 items).
 
     Args:
         value: the statistic.
