@@ -141,7 +141,8 @@ def _measured(value: Value | None, notes: list[str]) -> str:
         return ""
     remarks = [*value.flags, *([value.reason] if value.value is None and value.reason else [])]
     marks = [_footnote(markdown_cell(remark), notes) for remark in remarks]
-    return " ".join(filter(None, [interval(value), *marks]))
+    shown = interval(value)
+    return " ".join(filter(None, [f"~~{shown}~~" if value.greyed and shown else shown, *marks]))
 
 
 def _footnote(text: str, notes: list[str]) -> str:

@@ -73,11 +73,11 @@ def _speed(stage: Stage) -> float:
 
 
 def _time_seconds(stage: Stage, parameters: int) -> float:
-    """Batch 1 and the larger one, warm-up included, until each has its requests and the slower its seconds."""
+    """Batch 1 at both lengths and the larger one, warm-up included, until each has its requests and the slower its seconds."""
     spec, sizes = stage.spec, profile(stage.spec["profile"])
     calls = sizes.latency_requests + _WARMUP_CALLS
     seconds = 0.0
-    for batch in (1, spec["batch"]):
+    for batch in (1, spec["batch"], 1):
         jobs = batch * max(spec["candidates"], spec["sampling"]["beams"])
         candidate = _generate_seconds(stage, spec["sampling"]["steps"], jobs, parameters)
         baseline = _generate_seconds(stage, None, jobs, parameters) if spec["baseline"] else 0.0

@@ -9,6 +9,7 @@ from harness.contracts import Task
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
 from harness.grid.schema import DecodeEntry, Grid, LatencyEntry, ModelEntry, TaskEntry
+from harness.latency.timings import VERSION
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import estimate
@@ -16,7 +17,6 @@ from harness.runner.hardware import fingerprint
 from harness.runner.planned import Plan, PlannedCell
 from harness.runner.stage import Source, Spec, Stage, canonical, digest_of
 from harness.schedules.names import SchedulePlan
-from harness.timings import VERSION
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2

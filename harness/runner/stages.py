@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from harness.contracts import (
     Sampling,
     TaskData,
     TaskView,
-    TextModel,
     stream_seed,
 )
 from harness.decoding import select as select_texts
@@ -44,8 +43,10 @@ from harness.runner.artefacts import (
 )  # fmt: skip
 from harness.tokenizer import EOS, PAD, Tokenizer
 
+if TYPE_CHECKING:
+    from harness.latency import Contestant
+
 LATENCY_ITEMS = 64
-ASKED_AGAIN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,41 +291,42 @@ class JudgeScorer:
 def time_model(work: Work) -> Result:
     """Latency of a candidate beside the autoregressive baseline, on this device, with nothing else running.
 
-    Timed texts have the fixed length and are not scored; a few scored requests are asked again as for quality and compared.
+    What was scored is asked first; at natural length the texts are compared with those that were scored.
     """
-    from harness.latency import Contestant, measure
+    from harness.latency import measure
+    from harness.latency.devices import device_of
 
     spec = work.spec
-    candidate = Contestant(name=spec["label"], model=work.model(), settings=_timed(spec["sampling"]))
+    candidate = _contestant(work, spec["label"], ("fit", "model"), spec["sampling"])
     baseline = None
     if spec["baseline"] is not None:
-        model = work.model("baseline", "baseline")
-        baseline = Contestant(name=spec["baseline"], model=model, settings=_timed(spec["baseline_sampling"]))
+        baseline = _contestant(work, spec["baseline"], ("baseline", "baseline"), spec["baseline_sampling"])
+    scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
     requests = _requests(work, test_items(work.data(), LATENCY_ITEMS, 1))
     found = measure(
-        candidate, baseline=baseline, requests=requests, profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"],
-        tokenizer=work.view().tokenizer, device=work.device,
+        candidate, baseline=baseline, requests=sorted(requests, key=lambda request: request.id not in scored),
+        profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"], tokenizer=work.view().tokenizer,
+        device=device_of(work.device), scored=scored,
     )  # fmt: skip
-    differing, asked = _differing(work, candidate.model, requests)
-    note = (f"asked again, {differing} of {asked} texts differ from those scored",) if differing else ()
     raw = {name: [list(block) for block in blocks] for name, blocks in found.raw.items()}
-    values = {name: {**dataclasses.asdict(value), "flags": [*value.flags, *note]} for name, value in found.values.items()}
     return Result(
-        result={"values": values, "evidence": {**found.evidence, "asked_again": asked, "asked_again_differing": differing}},
+        result={
+            "values": {name: dataclasses.asdict(value) for name, value in found.values.items()}, "evidence": dict(found.evidence),
+        },
         blobs={"raw.json.gz": work.store.put(pack_json(raw))},
-    )
+    )  # fmt: skip
 
 
-def _differing(work: Work, model: TextModel, requests: Sequence[Request]) -> tuple[int, int]:
-    """Of a few scored requests, asked of the timed model once more at natural length: how many answers differ, and how many."""
-    scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
-    asked = [request for request in requests if request.id in scored][:ASKED_AGAIN]
-    settings = Sampling(**work.spec["sampling"], micro_batch=work.spec["batch"])
-    return sum(answer.texts != scored[answer.id] for answer in model.generate(asked, settings)), len(asked)
+def _contestant(work: Work, name: str, roles: tuple[str, str], sampling: Mapping[str, Any]) -> "Contestant":
+    """A trained model as it is asked, with what its training used."""
+    from harness.latency import Contestant
 
-
-def _timed(sampling: Mapping[str, Any]) -> Sampling:
-    return Sampling(**{**sampling, "fixed_length": True})
+    role, source = roles
+    fitted = work.input(role)
+    return Contestant(
+        name=name, model=work.model(role, source), settings=Sampling(**sampling), parameters=fitted.result["parameters"],
+        trained_tokens=fitted.result["tokens"], data=fitted.inputs["tokenize"],
+    )  # fmt: skip
 
 
 KINDS: dict[str, Function] = {

@@ -17,6 +17,7 @@ from harness.tracking.rows import Row, Value
 
 MOST_PARAMETERS = 15
 LOW, HIGH = "low/", "high/"
+GREYED_TAG = "latency_greyed"
 _IDENTITY = ("model", "task", "family", "schedule", "steps", "seed", "decode")
 _SETTINGS = (
     "profile", "budget.tokens", "budget.parameters", "native_schedule", "design.kind", "design.space", "design.kernel",
@@ -37,7 +38,7 @@ class RunContent:
         cell: digest of the row.
         params: at most `MOST_PARAMETERS`; never change for one cell.
         metrics: finite numbers, rounded to 5 significant digits.
-        tags: grid, cell, the reason of a failure, the run's note.
+        tags: grid, cell, the reason of a failure, why latencies are greyed, the run's note.
         started, finished: milliseconds since 1970, out of the row's environment; `None` where it does not say.
         samples: table of texts, or `None`.
     """
@@ -73,6 +74,8 @@ def run_content(row: Row, samples: Sequence[Mapping[str, Any]] | None = None) ->
     tags = {"grid": row.grid, "cell": row.digest, "mlflow.note.content": _note(row), "mlflow.source.name": "harness"}
     if row.reason:
         tags["reason"] = row.reason[:_LONGEST_TAG]
+    if row.latency_greyed:
+        tags[GREYED_TAG] = "; ".join(row.latency_greyed)[:_LONGEST_TAG]
     return RunContent(
         name=" | ".join(part for part in (row.model, row.task, row.schedule, _steps(row)) if part), cell=row.digest,
         failed=row.status == "failed", params=_params(row), metrics=metrics_of(row), tags=tags,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import PublishError
 from harness.report.sections import Section, sections
-from harness.tracking.mlflow_runs import HIGH, LOW, RunContent, description, metric_name, metrics_of, run_content
+from harness.tracking.mlflow_runs import GREYED_TAG, HIGH, LOW, RunContent, description, metric_name, metrics_of, run_content
 from harness.tracking.rows import Row
 from harness.tracking.saved_views import MOST_VIEWS, SINCE, VIEW_TAG, runs_path, saved_view, view_id, view_path
 
@@ -292,7 +292,9 @@ def _view(section: Section) -> str:
     bounds = [f"{end}{columns[0]}" for end in (LOW, HIGH) if f"{end}{columns[0]}" in recorded]
     rest = sorted(name for name in recorded if name.startswith(("latency/", "cost/")))
     ascending = known[section.headline].higher_is_better is False
-    return saved_view(section, [columns[0], *bounds, *columns[1:], *rest], sort=columns[0], ascending=ascending)
+    shown = [columns[0], *bounds, *columns[1:], *rest]
+    tags = [GREYED_TAG] if any(row.latency_greyed for row in section.rows) else []
+    return saved_view(section, shown, sort=columns[0], ascending=ascending, tags=tags)
 
 
 def _has_views() -> bool:

@@ -14,7 +14,7 @@ _COST_OF_FIT = {
     "flops": "flops",
     "fit_seconds": "fit_seconds",
 }
-_BATCHED = ("batched_ratio_to_ar", "throughput_seq_per_s")
+_BATCHED = ("batched_ratio_to_ar", "throughput_seq_per_s", "peak_memory_mib", "joules_per_sequence")
 _COST_OF_GENERATE = ("network_calls", "positions_processed", "generate_seconds")
 
 
@@ -104,7 +104,7 @@ def _latency(stages: Iterable[str], records: Mapping[str, Record]) -> dict[str, 
         if role in records:
             suffix = f"@{role.partition('/')[2]}" if place else ""
             values = {name: _value(item) for name, item in records[role].result["values"].items()}
-            batched = {f"{name}{suffix}": values.pop(name) for name in _BATCHED}
+            batched = {f"{name}{suffix}": values.pop(name) for name in _BATCHED if name in values}
             found = {**values, **found, **batched}
     return found
 

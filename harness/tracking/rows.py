@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 Status = Literal["done", "failed", "skipped", "pending"]
 IDENTITY = ("digest", "grid", "model", "task", "family", "schedule", "steps", "seed", "decode", "status", "reason")
+GREYED = "greyed: "  # begins a flag that says why a value is shown, and not to be relied on
 VOLATILE_COST = ("fit_seconds", "generate_seconds", "score_seconds")
 
 
@@ -32,6 +33,11 @@ class Value:
     reason: str | None = None
     higher_is_better: bool | None = None
     exposes: tuple[str, ...] = ()
+
+    @property
+    def greyed(self) -> tuple[str, ...]:
+        """Why the value is not to be relied on; empty where it is."""
+        return tuple(flag.removeprefix(GREYED) for flag in self.flags if flag.startswith(GREYED))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Value":
@@ -73,6 +79,11 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def latency_greyed(self) -> tuple[str, ...]:
+        """Why latencies of the row are not to be relied on; empty where they are, and where there are none."""
+        return tuple(dict.fromkeys(reason for value in self.latency.values() for reason in value.greyed))
 
     def to_json(self) -> dict[str, Any]:
         """Plain objects, in a fixed order."""

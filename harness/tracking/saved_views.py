@@ -28,7 +28,7 @@ def view_id(section: Section) -> str:
     return hashlib.sha256(section.title.encode()).hexdigest()[:32]
 
 
-def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, ascending: bool) -> str:
+def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, ascending: bool, tags: Sequence[str] = ()) -> str:
     """Value of the tag that holds a view.
 
     Args:
@@ -36,9 +36,11 @@ def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, as
         metrics: names of MLflow metrics, one column each, in order.
         sort: metric by which the view is sorted; `None` leaves MLflow's order.
         ascending: whether small values come first.
+        tags: names of tags, one column each, after the metrics.
     """
     widths = {f"params.`{name}`": _WIDTHS[name] for name in _PARAMETERS}
     widths |= {f"metrics.`{name}`": _width(name) for name in metrics}
+    widths |= {f"tags.`{name}`": _WIDEST for name in tags}
     state = {
         "searchFilter": f"params.task = {_quoted(section.task)} and params.family = '{section.family}'",
         "orderByKey": f"metrics.`{sort}`" if sort else "attributes.start_time",
@@ -53,7 +55,7 @@ def saved_view(section: Section, metrics: Sequence[str], *, sort: str | None, as
     text = json.dumps(envelope)
     if len(text) <= _MOST_CHARACTERS:
         return text
-    return saved_view(section, metrics[: len(metrics) // 2], sort=sort, ascending=ascending)
+    return saved_view(section, metrics[: len(metrics) // 2], sort=sort, ascending=ascending, tags=tags)
 
 
 def _width(name: str) -> int:

@@ -31,6 +31,15 @@ def test_a_profile_that_ranks_says_which_rows_it_does_not_rank():
     assert "not ranked: gpt: 2 of 3 seeds" in as_markdown(cells)
 
 
+def test_a_greyed_latency_stays_visible_and_says_why():
+    told = ("greyed: unstable: the canary kernel drifted by 7%", "slow warm-up")
+    (cell,) = [row(0, "gpt", "ucg", metrics={"judge_ppl": value(3.0)}, latency={"latency_ms_p50": value(8.0, flags=told)})]
+    assert cell.latency_greyed == ("unstable: the canary kernel drifted by 7%",)
+    text = as_markdown([cell])
+    assert "~~8.0 [7.0, 9.0]~~ (1) (2)" in text
+    assert "- (1) greyed: unstable: the canary kernel drifted by 7%" in text
+
+
 def test_the_table_says_what_it_is_sorted_by():
     assert "Sorted by judge_ppl." in as_markdown(rows(), sort="judge_ppl")
 

@@ -51,6 +51,14 @@ def dump(store):
         return {table: sorted(map(repr, connection.execute(f"SELECT * FROM {table}"))) for table in tables}
 
 
+def test_a_greyed_latency_has_a_tag_and_a_column(store):
+    greyed = {"latency_ms_p50": value(8.0, flags=("greyed: not alone: others took 1.2 of 2 CPUs",))}
+    put(store, [row(0, "gpt", "ucg", metrics={"judge_ppl": value(3.0)}, latency=greyed)])
+    assert next(iter(runs(store).values())).data.tags["latency_greyed"] == "not alone: others took 1.2 of 2 CPUs"
+    (view,) = [text for name, text in client(store).get_experiment("2").tags.items() if name.startswith(VIEW_TAG)]
+    assert "tags.`latency_greyed`" in json.loads(json.loads(view)["state"])["selectedColumns"]
+
+
 def test_every_finished_or_failed_cell_is_one_flat_run(store):
     done = put(store, rows())
     assert (done.written, done.unchanged) == (7, 0)

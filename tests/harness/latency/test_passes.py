@@ -5,77 +5,30 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from fake_machine import REQUESTS, FakeDevice, FakeModel, Machine, contestant, noisy
 
-from harness.contracts import Generation, Request, Sampling
-from harness.design import Design
+from harness.contracts import Generation, Request
 from harness.errors import ModelError
-from harness.latency import Contestant, interleaved, measure, warm_up
+from harness.latency import Contestant, measure
+from harness.latency.devices import Device
+from harness.latency.lanes import interleaved, warm_up
+from harness.latency.stopwatch import CudaStopwatch, Reading, Stopwatch
+from harness.latency.timings import LEAST_REQUESTS
 from harness.metrics.profiles import profile
-from harness.runner.hardware import processor
-from harness.stopwatch import Reading, Stopwatch, stopwatch_of
-from harness.timings import LEAST_REQUESTS
-from harness.tokenizer import Tokenizer
+from harness.tokenizer import EOS, PAD, Tokenizer
 
 TINY = dataclasses.replace(profile("test"), latency_requests=6)
 
 
-class Machine:
-    """A clock that stands still unless a model works; it remembers who worked."""
-
-    def __init__(self):
-        self.now, self.log = 0, []
-
-    def clock(self):
-        return self.now
-
-
-class FakeModel:
-    """Answers at once and lets the machine's clock advance."""
-
-    design = Design(name="fake", kind="floor", families=("ucg",))
-
-    def __init__(self, machine, costs, name="fake", calls=3, positions=48, tokens=4):
-        self.machine, self.costs, self.name = machine, costs, name
-        self.answers = {
-            r.id: Generation(id=r.id, texts=("a",), ids=((5,) * tokens,), network_calls=calls, positions_processed=positions)
-            for r in REQUESTS
-        }
-
-    def generate(self, requests, settings):
-        self.machine.log.append((self.name, len(requests), settings.micro_batch))
-        self.machine.now += int(self.costs() * 1e6) * len(requests)
-        return [self.answers[r.id] for r in requests]
-
-    def fit(self, train, valid, budget, run):
-        raise NotImplementedError
-
-    def likelihood(self, examples):
-        return None
-
-    def save(self, folder):
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, folder, device):
-        raise NotImplementedError
-
-
-def contestant(model, **settings):
-    return Contestant(name=getattr(model, "name", "fake"), model=model, settings=Sampling(**settings))
-
-
-REQUESTS = [Request(id=str(i), seed=i, max_tokens=4) for i in range(5)]
+def asked(model):
+    return model if isinstance(model, Contestant) else contestant(model)
 
 
 def timed(candidate, baseline, machine, sizes=TINY, batch=4, seed=0, **rest):
     return measure(
-        contestant(candidate), baseline=baseline and contestant(baseline), requests=REQUESTS, profile=sizes, batch=batch,
-        seed=seed, **{"stopwatch": Stopwatch(machine.clock)} | rest,
+        asked(candidate), baseline=baseline and asked(baseline), requests=REQUESTS, profile=sizes, batch=batch, seed=seed,
+        **{"device": FakeDevice(machine)} | rest,
     )  # fmt: skip
-
-
-def noisy(milliseconds, rng, spread=0.1):
-    return lambda: milliseconds * (1 + spread * rng.random())
 
 
 def test_values_of_a_known_model():
@@ -90,7 +43,6 @@ def test_values_of_a_known_model():
     assert values["throughput_seq_per_s"].higher_is_better
     assert (values["network_calls"].value, values["positions_processed"].value) == (3, 48)
     assert found.raw["candidate batch 1"] == ((6_000_000,) * 2,) * 3
-    assert found.evidence["length"] == "natural"
     assert found.evidence["threads"] >= 1
     assert "batch:4" in values["latency_ms_p50"].signature
 
@@ -99,15 +51,14 @@ def test_blocks_alternate_and_ask_the_same():
     machine = Machine()
     models = [contestant(FakeModel(machine, lambda: 1.0, name)) for name in "AB"]
     timings = interleaved(
-        models, requests=REQUESTS, profile=dataclasses.replace(TINY, latency_requests=16), batch=1,
-        stopwatch=Stopwatch(machine.clock),
-    )  # fmt: skip
+        models, requests=REQUESTS, profile=dataclasses.replace(TINY, latency_requests=16), batch=1, device=FakeDevice(machine)
+    )
     names = [name for name, *_ in machine.log]
     warmups = sum(len(item.warmup) for item in timings)
     assert "".join(names[warmups:]) == "AABBBBAA" * 4
     assert [len(item.blocks) for item in timings] == [8, 8]
     assert list(timings[0].answers) == list(timings[1].answers) == [str(i) for i in range(5)]
-    assert {(size, micro) for _, size, micro in machine.log} == {(1, 1)}
+    assert {(size, micro) for _, size, micro, _ in machine.log} == {(1, 1)}
 
 
 def test_slow_first_calls_stay_out_of_the_statistics():
@@ -150,7 +101,9 @@ def test_the_device_is_waited_for_before_every_reading():
             model.pending = False
             events.append("wait")
 
-    (timings,) = interleaved([contestant(model)], requests=REQUESTS, profile=TINY, batch=1, stopwatch=Waiting(machine.clock))
+    device = FakeDevice(machine)
+    device.stopwatch = Waiting(machine.clock)
+    (timings,) = interleaved([contestant(model)], requests=REQUESTS, profile=TINY, batch=1, device=device)
     assert np.unique(timings.milliseconds).tolist() == [7.0]
     assert events[:3] == ["wait", "launch", "wait"]
 
@@ -189,7 +142,7 @@ def test_the_slower_decides_when_it_ends_and_the_faster_calls_more_often(millise
     machine = Machine()
     models = [FakeModel(machine, partial(float, cost), str(cost)) for cost in milliseconds]
     timings = interleaved(
-        [contestant(model) for model in models], requests=REQUESTS, batch=1, stopwatch=Stopwatch(machine.clock),
+        [contestant(model) for model in models], requests=REQUESTS, batch=1, device=FakeDevice(machine),
         profile=dataclasses.replace(profile("quick"), latency_seconds=0.5),
     )  # fmt: skip
     assert tuple(item.milliseconds.size for item in timings) == counts
@@ -200,7 +153,7 @@ def test_the_seconds_are_those_of_the_slower():
     machine = Machine()
     sizes = dataclasses.replace(profile("quick"), resamples=10)
     found = timed(FakeModel(machine, lambda: 500.0), FakeModel(machine, lambda: 5.0, "ar"), machine, sizes, batch=2)
-    assert machine.now / 1e9 < 64 * 0.5 * 3 + 20
+    assert machine.now / 1e9 < 64 * 0.5 * 4 + 30
     assert found.values["ratio_to_ar"].value == pytest.approx(100)
 
 
@@ -208,7 +161,7 @@ def test_median_mean_and_ratio_need_six_readings():
     machine = Machine()
     few = dataclasses.replace(TINY, latency_requests=5)
     found = interleaved(
-        [contestant(FakeModel(machine, lambda: 1.0))], requests=REQUESTS, profile=few, batch=1, stopwatch=Stopwatch(machine.clock)
+        [contestant(FakeModel(machine, lambda: 1.0))], requests=REQUESTS, profile=few, batch=1, device=FakeDevice(machine)
     )
     assert found[0].milliseconds.size == 6
     values = timed(
@@ -247,7 +200,7 @@ def test_tokenising_is_timed_by_itself():
     asked = [Request(id=str(i), seed=i, max_tokens=4, source="a b") for i in range(5)]
     fake = contestant(FakeModel(machine, lambda: 6.0))
     found = measure(
-        fake, baseline=None, requests=asked, profile=TINY, batch=2, seed=0, stopwatch=Stopwatch(machine.clock), tokenizer=Slow()
+        fake, baseline=None, requests=asked, profile=TINY, batch=2, seed=0, device=FakeDevice(machine), tokenizer=Slow()
     ).values
     assert (found["latency_ms_p50"].value, found["latency_tokenising_ms"].value) == (6.0, 3.0)
     assert found["latency_tokenising_ms"].n == 5
@@ -260,8 +213,8 @@ def test_a_batch_goes_through_the_network_together(beams, candidates, jobs):
     machine = Machine()
     asked = [dataclasses.replace(request, n=candidates) for request in REQUESTS]
     fake = contestant(FakeModel(machine, lambda: 1.0), beams=beams, method="beam" if beams > 1 else "sample")
-    measure(fake, baseline=None, requests=asked, profile=TINY, batch=4, seed=0, stopwatch=Stopwatch(machine.clock))
-    assert {(size, micro) for _, size, micro in machine.log} == {(1, jobs), (4, 4 * jobs)}
+    measure(fake, baseline=None, requests=asked, profile=TINY, batch=4, seed=0, device=FakeDevice(machine))
+    assert {(size, micro) for _, size, micro, _ in machine.log} == {(1, jobs), (4, 4 * jobs)}
 
 
 @pytest.mark.parametrize(("device", "flagged"), [(1.0, False), (1.019, False), (0.9, True), (1.1, True)])
@@ -273,7 +226,9 @@ def test_two_clocks_that_differ_are_flagged(device, flagged):
             reading = super().__call__(work)
             return Reading(reading.done, reading.nanoseconds, round(reading.nanoseconds * device))
 
-    flags = timed(FakeModel(machine, lambda: 5.0), None, machine, stopwatch=Twice(machine.clock)).values["latency_ms_p50"].flags
+    watched = FakeDevice(machine)
+    watched.stopwatch = Twice(machine.clock)
+    flags = timed(FakeModel(machine, lambda: 5.0), None, machine, device=watched).values["latency_ms_p50"].flags
     assert any("clock and the host's differ" in flag for flag in flags) == flagged
 
 
@@ -293,7 +248,7 @@ def test_a_cuda_device_is_waited_for_and_read_by_events(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "synchronize", told.append)
-    reading = stopwatch_of("cuda:0")(lambda: told.append("work"))
+    reading = CudaStopwatch()(lambda: told.append("work"))
     assert told == [0, 1, "record", "work", "record", 0, 1]
     assert reading.device_nanoseconds == 2_500_000
 
@@ -309,10 +264,10 @@ def test_the_signature_says_processor_dtype_and_how_the_baseline_decodes():
     baseline = contestant(FakeModel(machine, lambda: 1.0, "ar"), method="beam", beams=4)
     found = measure(
         contestant(Module()), baseline=baseline, requests=REQUESTS, profile=TINY, batch=2, seed=0,
-        stopwatch=Stopwatch(machine.clock),
+        device=FakeDevice(machine),
     )  # fmt: skip
     signature = found.values["ratio_to_ar"].signature
-    for part in (f"device_name:{processor()}", "dtype:float64", "baseline:ar", "baseline_decode:beam 4", "candidates:1"):
+    for part in ("device_name:fake", "dtype:float64", "baseline:ar", "baseline_decode:beam 4", "candidates:1"):
         assert part in signature.split("|")
     assert found.evidence["baseline_dtype"] == "float32"
 
@@ -359,17 +314,30 @@ def test_a_sleeping_model_is_measured_within_one_percent():
             return [Generation(id=r.id, texts=("a",)) for r in requests]
 
     sleeper = contestant(Sleeper(Machine(), None))
-    found = measure(sleeper, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0).values
+    found = measure(sleeper, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0, device=Device()).values
     assert found["latency_ms_p50"].value == pytest.approx(np.median(slept[3:9]), rel=0.01)
     assert found["latency_ms_p50"].value >= 100
 
 
-def test_short_answers_are_flagged_and_bad_input_is_refused():
+@pytest.mark.slow
+def test_the_same_sleeper_twice_has_a_ratio_around_1():
+    class Sleeper(FakeModel):
+        def generate(self, requests, settings):
+            time.sleep(0.005)
+            return super().generate(requests, settings)
+
+    sizes, hits = dataclasses.replace(profile("quick"), latency_seconds=0.0, resamples=400, latency_tries=1), 0
+    for seed in range(100):
+        models = [contestant(Sleeper(Machine(), lambda: 0.0)) for _ in range(2)]
+        found = measure(
+            models[0], baseline=models[1], requests=REQUESTS, profile=sizes, batch=2, seed=seed, device=Device()
+        ).values["ratio_to_ar"]
+        hits += found.low <= 1 <= found.high
+    assert hits >= 90
+
+
+def test_bad_input_is_refused():
     machine = Machine()
-    short = contestant(FakeModel(machine, lambda: 1.0, tokens=3), fixed_length=True)
-    watch = Stopwatch(machine.clock)
-    found = measure(short, baseline=None, requests=REQUESTS, profile=TINY, batch=2, seed=0, stopwatch=watch).values
-    assert "6 answers have another length than the fixed one" in found["latency_ms_p50"].flags
 
     class Mute(FakeModel):
         def generate(self, requests, settings):
@@ -377,5 +345,160 @@ def test_short_answers_are_flagged_and_bad_input_is_refused():
 
     with pytest.raises(ModelError, match="0 generations for 1 requests"):
         timed(Mute(machine, None), None, machine)
-    with pytest.raises(ValueError, match="at least one request"):
-        measure(short, baseline=None, requests=[], profile=TINY, batch=2, seed=0)
+    fake = contestant(FakeModel(machine, lambda: 1.0))
+    for requests, batch in (([], 2), (REQUESTS, 1)):
+        with pytest.raises(ValueError, match="at least one request"):
+            measure(fake, baseline=None, requests=requests, profile=TINY, batch=batch, seed=0, device=FakeDevice(machine))
+
+
+# --- natural length --------------------------------------------------------------------------------------------------
+def test_at_natural_length_only_what_was_written_counts():
+    machine = Machine()
+    found = timed(FakeModel(machine, lambda: 10.0, natural=(5, 6, EOS), text="äb"), None, machine).values
+    assert found["natural_tokens"].value == 3
+    assert found["natural_tokens_per_s"].value == pytest.approx(300)
+    assert found["natural_bytes_per_s"].value == pytest.approx(300)
+    assert found["natural_ms_p50"].value == pytest.approx(10.0)
+    assert found["tokens_per_call"].value == pytest.approx(1.0)
+    assert found["natural_bytes_per_s"].signature.endswith("length:natural")
+    assert found["latency_ms_p50"].signature.endswith("length:fixed")
+
+
+@pytest.mark.parametrize("padding", [(EOS,) * 40, (PAD,) * 40, (PAD, 7, EOS)])
+def test_who_pads_gains_nothing(padding):
+    machine = Machine()
+    bare, padded = (
+        timed(FakeModel(machine, lambda: 10.0, natural=ids), None, machine).values for ids in ((5, 6, EOS), (5, 6, EOS, *padding))
+    )
+    for name in ("natural_tokens", "natural_tokens_per_s", "natural_bytes_per_s", "tokens_per_call"):
+        assert padded[name].value == bare[name].value
+
+
+def test_the_ratio_at_natural_length_is_that_of_whole_answers():
+    machine = Machine()
+    found = timed(FakeModel(machine, lambda: 2.0, natural=(EOS,)), FakeModel(machine, lambda: 8.0, "ar"), machine)
+    assert found.values["natural_ratio_to_ar"].value == pytest.approx(0.25)
+    assert set(found.raw) >= {"candidate natural", "baseline natural", "candidate natural warm-up"}
+
+
+def test_a_model_without_ids_has_bytes_but_no_tokens():
+    machine = Machine()
+
+    class Bare(FakeModel):
+        def generate(self, requests, settings):
+            return [dataclasses.replace(answer, ids=None) for answer in super().generate(requests, settings)]
+
+    found = timed(Bare(machine, lambda: 4.0), None, machine).values
+    assert found["natural_bytes_per_s"].value == pytest.approx(500)
+    for name in ("natural_tokens", "natural_tokens_per_s", "tokens_per_call"):
+        assert (found[name].value, found[name].reason is not None) == (None, True)
+
+
+# --- integrity -------------------------------------------------------------------------------------------------------
+def greyed(latency):
+    (reasons,) = {value.greyed for value in latency.values.values()}
+    return reasons
+
+
+def test_a_quiet_machine_is_trusted():
+    machine = Machine()
+    found = timed(FakeModel(machine, lambda: 5.0), FakeModel(machine, lambda: 5.0, "ar"), machine)
+    assert greyed(found) == ()
+    assert (found.evidence["canary_drift"], found.evidence["canary_ms_before"], found.evidence["passes"]) == (0, 1, 1)
+
+
+def test_a_noisy_neighbour_greys_the_row():
+    machine = Machine()
+    slow = lambda: 1.3 if machine.now > 20e6 else 1.0  # noqa: E731
+    found = timed(FakeModel(machine, lambda: 5.0 * slow()), None, machine, device=FakeDevice(machine, slow))
+    assert greyed(found) == ("unstable: the canary kernel drifted by 30%",)
+    assert found.values["latency_ms_p50"].value is not None
+    assert found.evidence["canary_drift"] == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(("drift", "passes"), [(1.02, 1), (1.04, 2)])
+def test_an_unsteady_pass_is_made_once_more(drift, passes):
+    machine, sizes = Machine(), dataclasses.replace(TINY, latency_tries=2)
+    device = FakeDevice(machine, lambda: drift if 20e6 < machine.now < 100e6 else 1.0)
+    found = timed(FakeModel(machine, lambda: 5.0), None, machine, sizes, device=device)
+    assert found.evidence["passes"] == passes
+    assert greyed(found) == ()
+
+
+def test_another_process_on_the_device_greys_the_row():
+    machine, seen = Machine(), iter([None, None, "1 other processes on the GPU"])
+    device = FakeDevice(machine, seen=lambda: next(seen, None))
+    found = timed(FakeModel(machine, lambda: 5.0), None, machine, device=device)
+    assert greyed(found) == ("not alone: 1 other processes on the GPU",)
+    assert found.evidence["others"] == "1 other processes on the GPU"
+
+
+@pytest.mark.parametrize(
+    ("length", "ids", "trusted"),
+    [("EOS", (5, 5, 5, 5), True), ("EOS", (5, 5, EOS, PAD), False), ("EOS", (5, EOS, EOS, EOS), False),
+     ("EOS", (5, 5, 5), False), ("generated padding", (5, 5, EOS, PAD), True), ("generated padding", (5, EOS), False)],
+)  # fmt: skip
+def test_who_does_not_write_the_fixed_length_is_greyed(length, ids, trusted):
+    machine = Machine()
+    model = FakeModel(machine, lambda: 1.0)
+    model.design, model.fixed = dataclasses.replace(model.design, length=length), ids
+    reasons = greyed(timed(model, None, machine))
+    assert reasons == (() if trusted else ("30 answers have another length than the fixed one",))
+
+
+def test_texts_that_are_not_those_that_were_scored():
+    machine = Machine()
+    for other, trusted in (("ab", True), ("cd", False)):
+        found = timed(FakeModel(machine, lambda: 1.0), None, machine, scored={str(i): (other,) for i in range(3)})
+        assert (found.evidence["asked_again"], found.evidence["asked_again_differing"]) == (3, 0 if trusted else 3)
+        told = () if trusted else ("speed and quality not from the same system: 3 of 3 texts differ",)
+        assert greyed(found) == told
+
+
+def test_one_text_of_twenty_may_differ():
+    machine = Machine()
+    asked = [Request(id=str(i), seed=i, max_tokens=4) for i in range(20)]
+    scored = {str(i): ("cd",) if i == 3 else ("ab",) for i in range(20)}
+    sizes = dataclasses.replace(TINY, latency_requests=20)
+    found = measure(
+        contestant(FakeModel(machine, lambda: 1.0)), baseline=None, requests=asked, profile=sizes, batch=2, seed=0,
+        device=FakeDevice(machine), scored=scored,
+    )  # fmt: skip
+    assert greyed(found) == ()
+    assert "asked again, 1 of 20 texts differ from those scored" in found.values["latency_ms_p50"].flags
+
+
+# --- what a request costs --------------------------------------------------------------------------------------------
+def test_what_candidate_and_baseline_do_not_share_stands_at_the_ratios():
+    machine = Machine()
+    ours = contestant(FakeModel(machine, lambda: 1.0), parameters=1_200_000, trained_tokens=5_000, data="a")
+    theirs = contestant(FakeModel(machine, lambda: 2.0, "ar"), parameters=1_000_000, trained_tokens=5_000, data="b")
+    settling = dataclasses.replace(TINY, warmup_cap=6)
+    found = timed(ours, theirs, machine, settling).values
+    for name in ("ratio_to_ar", "batched_ratio_to_ar", "natural_ratio_to_ar"):
+        assert found[name].flags == ("unmatched: parameters (1.2e+06 against 1e+06)", "unmatched: data or tokenizer")
+    assert found["latency_ms_p50"].flags == ()
+    matched = dataclasses.replace(theirs, parameters=1_150_000, data="a")
+    assert timed(ours, matched, machine, settling).values["ratio_to_ar"].flags == ()
+
+
+def test_flops_are_those_of_all_positions():
+    machine = Machine()
+    found = timed(contestant(FakeModel(machine, lambda: 1.0), parameters=1000), None, machine).values["flops_per_request"]
+    assert found.value == 2 * 1000 * 48
+    assert found.flags[0].startswith("analytic")
+    assert timed(FakeModel(machine, lambda: 1.0), None, machine).values["flops_per_request"].value is None
+
+
+def test_energy_is_that_above_idle():
+    machine = Machine()
+    found = timed(FakeModel(machine, lambda: 100.0), None, machine, device=FakeDevice(machine, watts=30.0)).values
+    assert found["joules_per_sequence"].value == pytest.approx((30 - 10) * 0.1)
+    none = timed(FakeModel(machine, lambda: 1.0), None, machine).values["joules_per_sequence"]
+    assert (none.value, none.reason) == (None, "the device has no energy counter that can be read")
+
+
+def test_a_batch_costs_what_its_requests_cost_one_by_one():
+    machine = Machine()
+    found = timed(FakeModel(machine, lambda: 7.0), None, machine, batch=5).values
+    assert found["throughput_seq_per_s"].value * found["latency_ms_p50"].value == pytest.approx(1000)

@@ -73,8 +73,3 @@ def _event() -> Any:
     import torch
 
     return torch.cuda.Event(enable_timing=True)
-
-
-def stopwatch_of(device: str) -> Stopwatch:
-    """The stopwatch for a torch device."""
-    return CudaStopwatch() if device.startswith("cuda") else Stopwatch()
