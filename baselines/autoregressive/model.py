@@ -209,7 +209,7 @@ class Autoregressive(SavedModel, nn.Module, ABC):
         return [found[place] for place in range(len(requests))]
 
     def _start(self, prompts: list[list[int]], settings: Sampling, limits: list[int]) -> Writer:
-        forbidden = (EOS,) if settings.fixed_length else ()
+        forbidden = (EOS, PAD) if settings.fixed_length else ()
         with torch.inference_mode():
             return self.start(self._weights(), prompts, capacity=max(limits) - 1, forbidden=forbidden)
 

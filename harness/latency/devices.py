@@ -3,10 +3,12 @@
 What a device or its driver does not tell is `None` or absent, never 0.
 """
 
+import ctypes
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,7 +124,9 @@ class Cpu(Device):
 
     # --- memory ------------------------------------------------------------------------------------------------------
     def forget_peak(self) -> None:
-        """Tell the kernel to forget the most memory that this process had."""
+        """Give back what is free, and tell the kernel to forget the most memory that this process had."""
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which would hide what is used again
         try:
             (self.proc / "self" / "clear_refs").write_text("5")
         except OSError:

@@ -15,7 +15,7 @@ from harness.latency.integrity import Again, Watch, greyed
 from harness.latency.lanes import interleaved
 from harness.latency.stopwatch import Stopwatch
 from harness.latency.timings import VERSION, Timings
-from harness.latency.values import Scenarios, absent, values_of
+from harness.latency.values import Scenarios, absent, costs_of, values_of
 from harness.metrics.profiles import Profile
 from harness.tokenizer import Tokenizer
 from harness.tracking.rows import Value
@@ -78,13 +78,14 @@ def measure(
     contestants = [candidate] if baseline is None else [candidate, baseline]
     timed, watch, passes = _steady(contestants, requests, profile, batch, device)
     again = Again.of(timed.natural[0].answers, scored)
-    values = values_of(timed, contestants, profile=profile, rng=np.random.default_rng(seed))
-    values["latency_tokenising_ms"] = _tokenising(tokenizer, requests, timed.single[0].answers, device.stopwatch)
+    times = values_of(timed, contestants, profile=profile, rng=np.random.default_rng(seed))
+    times["latency_tokenising_ms"] = _tokenising(tokenizer, requests, timed.single[0].answers, device.stopwatch)
     evidence = _circumstances(contestants, requests, profile, batch) | _environment(device)
     evidence |= _watched(watch) | {"passes": passes, "asked_again": again.asked, "asked_again_differing": again.differing}
     evidence |= {f"memory_{kind}_mib": round(mib, 1) for kind, mib in timed.batched[0].peak_mib.items()}
     flags = (*greyed(watch, again, [timed.single[0], timed.batched[0]]), *again.flags)
-    return Latency(values=_signed(values, evidence, flags), raw=_raw(timed), evidence=evidence)
+    values = _signed(times, evidence, flags) | _signed(costs_of(timed, candidate), evidence, again.flags)
+    return Latency(values=values, raw=_raw(timed), evidence=evidence)
 
 
 def _steady(

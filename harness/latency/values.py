@@ -38,7 +38,7 @@ class Scenarios:
 def values_of(
     timed: Scenarios, contestants: Sequence[Contestant], *, profile: Profile, rng: np.random.Generator
 ) -> dict[str, Value]:
-    """Every value of the candidate.
+    """Every value of the candidate that depends on the machine's pace.
 
     Args:
         timed: the readings.
@@ -58,7 +58,7 @@ def values_of(
     values["natural_ratio_to_ar"] = _ratio(timed.natural, apart, resamples, rng)
     values["natural_bytes_per_s"] = _rate(natural, lambda call: call.bytes, resamples, rng)
     values["natural_tokens_per_s"] = _rate(natural, lambda call: call.tokens, resamples, rng)
-    return values | _work(timed, contestants[0])
+    return values | {"joules_per_sequence": _energy(timed)}
 
 
 def absent(reason: str, n: int, *, higher_is_better: bool = False) -> Value:
@@ -156,15 +156,15 @@ def _draws(readings: Readings, picks: np.ndarray, level: float, rng: np.random.G
 
 
 # --- work ------------------------------------------------------------------------------------------------------------
-def _work(timed: Scenarios, candidate: Contestant) -> dict[str, Value]:
-    """What a request costs whatever the machine's pace: network calls, positions, FLOPs, memory, energy."""
+def costs_of(timed: Scenarios, candidate: Contestant) -> dict[str, Value]:
+    """What a request costs whatever the machine's pace: network calls, positions, FLOPs, memory; and how much is written."""
     single, natural = timed.single[0], timed.natural[0]
     calls = _per_request(single, lambda answer: answer.network_calls, "the model counts no network calls")
     positions = _per_request(single, lambda answer: answer.positions_processed, "the model counts no positions")
     return {
         "network_calls": calls, "positions_processed": positions, "flops_per_request": _flops(positions, candidate.parameters),
         "tokens_per_call": _tokens_per_call(natural), "natural_tokens": _natural_tokens(natural),
-        "peak_memory_mib": _memory(timed.batched[0], candidate.weights_mib), "joules_per_sequence": _energy(timed),
+        "peak_memory_mib": _memory(timed.batched[0], candidate.weights_mib),
     }  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def _memory(timings: Timings, weights: float | None) -> Value:
     working = timings.peak_mib.get("working")
     if working is None or weights is None:
         return absent("the device does not tell its memory, or the model is no torch module", timings.milliseconds.size)
-    return Value(value=weights + working, n=timings.milliseconds.size, flags=timings.flags, higher_is_better=False)
+    return Value(value=weights + working, n=timings.milliseconds.size, higher_is_better=False)
 
 
 def _energy(timed: Scenarios) -> Value:
