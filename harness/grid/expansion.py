@@ -86,14 +86,11 @@ def _again(grid: Grid, cells: Iterable[Cell]) -> Iterator[Cell]:
 
 
 def _check_baseline(grid: Grid, catalogue: Catalogue) -> None:
-    if grid.baseline is None:
-        return
     able = [entry.title for entry in grid.models if catalogue.design(entry).kind == "autoregressive"]
-    if grid.baseline not in able:
-        raise GridError(
-            f"{grid.baseline_place}baseline {grid.baseline!r} is not autoregressive; those of this grid that are: "
-            f"{', '.join(able) or 'none'}."
-        )
+    for key, label in grid.baselines.items():
+        if label not in able:
+            there = ", ".join(able) or "none"
+            raise GridError(f"{grid.place_of(key)}{key} {label!r} is not autoregressive; those of this grid that are: {there}.")
 
 
 def _of_task(grid: Grid, task: TaskEntry, catalogue: Catalogue) -> Iterator[Cell]:

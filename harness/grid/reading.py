@@ -110,7 +110,8 @@ def _place(grid: Grid, places: Places) -> None:
             entry.put(f"{places([key, index])}: ")
     if "judge" in grid.model_fields_set:
         grid.judge.put(f"{places(['judge'])}: ")
-    grid.put_baseline(f"{places(['baseline'])}: ")
+    for key in grid.baselines:
+        grid.put(key, f"{places([key])}: ")
 
 
 def _check_budgets(grid: Grid, places: Places) -> None:
@@ -124,8 +125,9 @@ def _check_budgets(grid: Grid, places: Places) -> None:
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise GridError(f"{places(['models'])}: two models are called {twice!r}; tell them apart with `label`.")
-    if grid.baseline is not None and grid.baseline not in labels:
-        raise UnknownName("model label", grid.baseline, labels, places(["baseline"]))
+    for key, label in grid.baselines.items():
+        if label not in labels:
+            raise UnknownName("model label", label, labels, places([key]))
 
 
 def _check_titles(grid: Grid, places: Places) -> None:

@@ -244,6 +244,7 @@ class Limits(Section):
     retries: Annotated[int, Field(ge=0)] = 2
 
 
+BASELINES = ("baseline", "best_baseline")
 _RESOURCES, _LIMITS = Resources(), Limits()
 
 
@@ -273,7 +274,8 @@ class Grid(Section):
         budget: one for all under "default", or one per model label.
         latency: `False` switches latency passes off; `None` leaves it to the profile.
         numerics: ways of sampling one cell of each task and family again, to know the noise floor.
-        baseline: label of the autoregressive model that latencies are compared with; the first one by default.
+        baseline: label of the autoregressive model that latencies are compared with, in the same stack; the first one by default.
+        best_baseline: label of the one that is the fastest to be had here, whatever its stack; for a second ratio.
         folder: where relative files are looked for: the folder of the grid file.
     """
 
@@ -289,21 +291,26 @@ class Grid(Section):
     metrics: Literal["default"] | Many[str] = "default"
     profile: str = "quick"
     baseline: str | None = None
+    best_baseline: str | None = None
     judge: JudgeEntry = JudgeEntry()
     latency: Annotated[LatencyEntry | Literal[False] | None, BeforeValidator(_latency)] = None
     resources: dict[Kind, Resources] = {}
     limits: dict[Kind, Limits] = {}
     folder: Path = Field(default=Path("."), exclude=True)
-    _baseline_place: str = PrivateAttr(default="")
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @property
-    def baseline_place(self) -> str:
-        """Where the baseline is named, as "file:line: "; empty for grids that were not read from a file."""
-        return self._baseline_place
+    def baselines(self) -> dict[str, str]:
+        """Key -> label of the baselines that are named."""
+        return {key: label for key in BASELINES if (label := getattr(self, key)) is not None}
 
-    def put_baseline(self, place: str) -> None:
-        """Say where the baseline is named."""
-        self._baseline_place = place
+    def place_of(self, key: str) -> str:
+        """Where a key is said, as "file:line: "; empty for grids that were not read from a file."""
+        return self._places.get(key, "")
+
+    def put(self, key: str, place: str) -> None:
+        """Say where a key is said."""
+        self._places[key] = place
 
     def budget_of(self, label: str) -> BudgetEntry:
         """The budget of a model; `reading` has made sure that there is one."""

@@ -15,7 +15,7 @@ from harness.latency.integrity import Again, Watch, greyed
 from harness.latency.lanes import interleaved
 from harness.latency.stopwatch import Stopwatch
 from harness.latency.timings import VERSION, Timings
-from harness.latency.values import Scenarios, absent, costs_of, values_of
+from harness.latency.values import ROLES, Scenarios, absent, costs_of, values_of
 from harness.metrics.profiles import Profile
 from harness.tokenizer import Tokenizer
 from harness.tracking.rows import Value
@@ -55,12 +55,13 @@ def measure(
     device: Device,
     tokenizer: Tokenizer | None = None,
     scored: Mapping[str, Sequence[str]] | None = None,
+    best: Contestant | None = None,
 ) -> Latency:
-    """Time a candidate in all scenarios, in turn with the baseline.
+    """Time a candidate in all scenarios, in turn with its baselines.
 
     Args:
         candidate: whose latency it is; asked for the fixed length, and at natural length as it stands.
-        baseline: the autoregressive model of the same task; `None` leaves the ratios absent.
+        baseline: the autoregressive model of the same task in the same stack; `None` leaves the ratios absent.
         requests: what is asked, in order; reused from the start where more are needed.
         profile: numbers of requests, warm-up cap, highest percentile, and how often an unsteady pass is made.
         batch: requests per call of the batched scenario.
@@ -68,6 +69,7 @@ def measure(
         device: where the models stand.
         tokenizer: of the task, to be timed by itself; `None` leaves that value absent.
         scored: request -> texts that were scored; the timed ones are compared with them.
+        best: the fastest autoregressive model to be had here, whatever its stack.
 
     Raises:
         ValueError: no requests, or a batch below 2.
@@ -75,21 +77,21 @@ def measure(
     """
     if not requests or batch < 2:
         raise ValueError(f"{len(requests)} requests and batch {batch}: expected at least one request and a batch of at least 2")
-    contestants = [candidate] if baseline is None else [candidate, baseline]
+    contestants = {role: item for role, item in zip(ROLES, (candidate, baseline, best), strict=True) if item is not None}
     timed, watch, passes = _steady(contestants, requests, profile, batch, device)
-    again = Again.of(timed.natural[0].answers, scored)
+    again = Again.of(timed.natural["candidate"].answers, scored)
     times = values_of(timed, contestants, profile=profile, rng=np.random.default_rng(seed))
-    times["latency_tokenising_ms"] = _tokenising(tokenizer, requests, timed.single[0].answers, device.stopwatch)
+    times["latency_tokenising_ms"] = _tokenising(tokenizer, requests, timed.single["candidate"].answers, device.stopwatch)
     evidence = _circumstances(contestants, requests, profile, batch) | _environment(device)
     evidence |= _watched(watch) | {"passes": passes, "asked_again": again.asked, "asked_again_differing": again.differing}
-    evidence |= {f"memory_{kind}_mib": round(mib, 1) for kind, mib in timed.batched[0].peak_mib.items()}
-    flags = (*greyed(watch, again, [timed.single[0], timed.batched[0]]), *again.flags)
+    evidence |= {f"memory_{kind}_mib": round(mib, 1) for kind, mib in timed.batched["candidate"].peak_mib.items()}
+    flags = (*greyed(watch, again, [timed.single["candidate"], timed.batched["candidate"]]), *again.flags)
     values = _signed(times, evidence, flags) | _signed(costs_of(timed, candidate), evidence, again.flags)
     return Latency(values=values, raw=_raw(timed), evidence=evidence)
 
 
 def _steady(
-    contestants: Sequence[Contestant], requests: Sequence[Request], profile: Profile, batch: int, device: Device
+    contestants: Mapping[str, Contestant], requests: Sequence[Request], profile: Profile, batch: int, device: Device
 ) -> tuple[Scenarios, Watch, int]:
     """The first pass in which the machine was steady, else the last that the profile allows; and how many were made."""
     passes = 1
@@ -101,16 +103,18 @@ def _steady(
 
 
 def _timed(
-    contestants: Sequence[Contestant], requests: Sequence[Request], profile: Profile, batch: int, device: Device
+    contestants: Mapping[str, Contestant], requests: Sequence[Request], profile: Profile, batch: int, device: Device
 ) -> tuple[Scenarios, Watch]:
     """Every scenario once."""
     watch, idle = Watch(device), device.idle_watts(_IDLE_SECONDS)
     watch.begin()
-    written_out = [replace(item, settings=replace(item.settings, fixed_length=True)) for item in contestants]
-    found: list[list[Timings]] = []
-    for asked, size in ((written_out, 1), (written_out, batch), (contestants, 1)):
+    natural = list(contestants.values())
+    written_out = [replace(item, settings=replace(item.settings, fixed_length=True)) for item in natural]
+    found: list[dict[str, Timings]] = []
+    for asked, size in ((written_out, 1), (written_out, batch), (natural, 1)):
         watch.begin(runs=1)
-        found.append(interleaved(asked, requests=requests, profile=profile, batch=size, device=device, look=watch.look))
+        timings = interleaved(asked, requests=requests, profile=profile, batch=size, device=device, look=watch.look)
+        found.append(dict(zip(contestants, timings, strict=True)))
     watch.begin()
     return Scenarios(single=found[0], batched=found[1], natural=found[2], batch=batch, idle_watts=idle), watch
 
@@ -162,30 +166,36 @@ def _raw(timed: Scenarios) -> dict[str, tuple[tuple[int, ...], ...]]:
     raw: dict[str, tuple[tuple[int, ...], ...]] = {}
     scenarios = {"batch 1": timed.single, f"batch {timed.batch}": timed.batched, "natural": timed.natural}
     for scenario, timings in scenarios.items():
-        for role, item in zip(("candidate", "baseline"), timings, strict=False):
+        for role, item in timings.items():
             raw[f"{role} {scenario}"] = item.blocks
             raw[f"{role} {scenario} warm-up"] = (item.warmup,)
     return raw
 
 
 def _circumstances(
-    contestants: Sequence[Contestant], requests: Sequence[Request], profile: Profile, batch: int
+    contestants: Mapping[str, Contestant], requests: Sequence[Request], profile: Profile, batch: int
 ) -> dict[str, Known]:
-    candidate, baseline = contestants[0], contestants[1] if len(contestants) > 1 else None
+    candidate = contestants["candidate"]
     return {
         "version": VERSION,
         "candidate": candidate.name,
         "decode": candidate.decoding,
         "dtype": candidate.dtype,
-        "baseline": None if baseline is None else baseline.name,
-        "baseline_decode": None if baseline is None else baseline.decoding,
-        "baseline_dtype": None if baseline is None else baseline.dtype,
+        **_of_baselines(contestants),
         "max_tokens": max(request.max_tokens for request in requests),
         "candidates": max(request.n for request in requests),
         "steps": candidate.settings.steps,
         "batch": batch,
         "profile": profile.name,
         "window": WINDOW,
+    }
+
+
+def _of_baselines(contestants: Mapping[str, Contestant]) -> dict[str, Known]:
+    told = {"": lambda item: item.name, "_decode": lambda item: item.decoding, "_dtype": lambda item: item.dtype}
+    found = {f"{role}{part}": tell(contestants[role]) for role in contestants for part, tell in told.items()}
+    return {"baseline": None, "baseline_decode": None, "baseline_dtype": None} | {
+        name: value for name, value in found.items() if not name.startswith("candidate")
     }
 
 

@@ -1,6 +1,6 @@
 """What a row shows of a latency pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,13 @@ from harness.metrics.profiles import Profile
 from harness.stats.intervals import Interval, block_medians, percentile
 from harness.tracking.rows import Value
 
+ROLES = ("candidate", "baseline", "best_baseline")
 Readings = Float[np.ndarray, "K n"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenarios:
-    """All readings of a pass: in each scenario the candidate first, and the baseline after it where there is one.
+    """All readings of a pass, in each scenario those of every role that somebody has.
 
     Attributes:
         single: one request at a time, fixed length.
@@ -28,34 +29,31 @@ class Scenarios:
         idle_watts: power of the device while nothing was asked of it; `None` where it has no counter.
     """
 
-    single: Sequence[Timings]
-    batched: Sequence[Timings]
-    natural: Sequence[Timings]
+    single: Mapping[str, Timings]
+    batched: Mapping[str, Timings]
+    natural: Mapping[str, Timings]
     batch: int
     idle_watts: float | None = None
 
 
 def values_of(
-    timed: Scenarios, contestants: Sequence[Contestant], *, profile: Profile, rng: np.random.Generator
+    timed: Scenarios, contestants: Mapping[str, Contestant], *, profile: Profile, rng: np.random.Generator
 ) -> dict[str, Value]:
     """Every value of the candidate that depends on the machine's pace.
 
     Args:
         timed: the readings.
-        contestants: the candidate, and the baseline where there is one.
+        contestants: who has which role.
         profile: resamples and highest percentile.
         rng: for resampling.
     """
-    single, natural, resamples = timed.single[0], timed.natural[0], profile.resamples
-    apart = unmatched(*contestants) if len(contestants) > 1 else ()
+    single, natural, resamples = timed.single["candidate"], timed.natural["candidate"], profile.resamples
     values = {f"latency_ms_p{level}": _percentile(single, level, profile, rng) for level in LEAST_REQUESTS}
     values |= _moments(single, resamples, rng)
     values["latency_warmup_s"] = _warmup(single)
-    values["ratio_to_ar"] = _ratio(timed.single, apart, resamples, rng)
-    values["batched_ratio_to_ar"] = _ratio(timed.batched, apart, resamples, rng)
-    values["throughput_seq_per_s"] = _throughput(timed.batched[0], timed.batch, resamples, rng)
+    values |= _ratios(timed, contestants, resamples, rng)
+    values["throughput_seq_per_s"] = _throughput(timed.batched["candidate"], timed.batch, resamples, rng)
     values["natural_ms_p50"] = _percentile(natural, 50, profile, rng)
-    values["natural_ratio_to_ar"] = _ratio(timed.natural, apart, resamples, rng)
     values["natural_bytes_per_s"] = _rate(natural, lambda call: call.bytes, resamples, rng)
     values["natural_tokens_per_s"] = _rate(natural, lambda call: call.tokens, resamples, rng)
     return values | {"joules_per_sequence": _energy(timed)}
@@ -104,10 +102,23 @@ def _warmup(timings: Timings) -> Value:
     return Value(value=sum(timings.warmup) / 1e9, n=len(timings.warmup), flags=timings.flags, higher_is_better=False)
 
 
+def _ratios(
+    timed: Scenarios, contestants: Mapping[str, Contestant], resamples: int, rng: np.random.Generator
+) -> dict[str, Value]:
+    """Every scenario over every baseline; the flags say what candidate and baseline do not share."""
+    scenarios = {"ratio": timed.single, "batched_ratio": timed.batched, "natural_ratio": timed.natural}
+    apart = {role: unmatched(contestants["candidate"], contestants[role]) if role in contestants else () for role in ROLES[1:]}
+    return {
+        f"{name}_to_{which}": _ratio([found[item] for item in ("candidate", role) if item in found], apart[role], resamples, rng)
+        for role, which in zip(ROLES[1:], ("ar", "best_ar"), strict=True)
+        for name, found in scenarios.items()
+    }
+
+
 def _ratio(timings: Sequence[Timings], apart: Sequence[str], resamples: int, rng: np.random.Generator) -> Value:
     """Ratio of medians, candidate over baseline; both systems keep the same resampled blocks, since they ran in turn."""
     count = min(item.milliseconds.size for item in timings)
-    reason = "no baseline to compare with" if len(timings) < 2 else _too_few(50, count)
+    reason = "no such baseline in the grid" if len(timings) < 2 else _too_few(50, count)
     if reason is not None:
         return absent(reason, count)
     ours, theirs = (item.milliseconds for item in timings)
@@ -158,13 +169,13 @@ def _draws(readings: Readings, picks: np.ndarray, level: float, rng: np.random.G
 # --- work ------------------------------------------------------------------------------------------------------------
 def costs_of(timed: Scenarios, candidate: Contestant) -> dict[str, Value]:
     """What a request costs whatever the machine's pace: network calls, positions, FLOPs, memory; and how much is written."""
-    single, natural = timed.single[0], timed.natural[0]
+    single, natural = timed.single["candidate"], timed.natural["candidate"]
     calls = _per_request(single, lambda answer: answer.network_calls, "the model counts no network calls")
     positions = _per_request(single, lambda answer: answer.positions_processed, "the model counts no positions")
     return {
         "network_calls": calls, "positions_processed": positions, "flops_per_request": _flops(positions, candidate.parameters),
         "tokens_per_call": _tokens_per_call(natural), "natural_tokens": _natural_tokens(natural),
-        "peak_memory_mib": _memory(timed.batched[0], candidate.weights_mib),
+        "peak_memory_mib": _memory(timed.batched["candidate"], candidate.weights_mib),
     }  # fmt: skip
 
 
@@ -212,7 +223,7 @@ def _memory(timings: Timings, weights: float | None) -> Value:
 
 def _energy(timed: Scenarios) -> Value:
     """Energy of a batched request, without what the idle device takes in the same time."""
-    timings, requests = timed.batched[0], timed.batched[0].milliseconds.size * timed.batch
+    timings, requests = timed.batched["candidate"], timed.batched["candidate"].milliseconds.size * timed.batch
     if timings.joules is None or timed.idle_watts is None:
         return absent("the device has no energy counter that can be read", requests)
     net = timings.joules - timed.idle_watts * timings.milliseconds.sum() / 1e3

@@ -9,7 +9,7 @@ from harness.metrics.headlines import HEADLINES
 from harness.metrics.profiles import PROFILES, Profile
 from harness.tracking.rows import Row
 
-LATENCIES = ("latency_ms_p50", "ratio_to_ar", "batched_ratio_to_ar")
+LATENCIES = ("latency_ms_p50", "ratio_to_ar", "batched_ratio_to_ar", "ratio_to_best_ar")
 _GUESSES = 8
 
 

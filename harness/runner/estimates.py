@@ -80,9 +80,9 @@ def _time_seconds(stage: Stage, parameters: int) -> float:
     for batch in (1, spec["batch"], 1):
         jobs = batch * max(spec["candidates"], spec["sampling"]["beams"])
         candidate = _generate_seconds(stage, spec["sampling"]["steps"], jobs, parameters)
-        baseline = _generate_seconds(stage, None, jobs, parameters) if spec["baseline"] else 0.0
-        longest = max(candidate, baseline)
-        seconds += (candidate + baseline) * max(calls, sizes.latency_seconds / longest)
+        baseline = _generate_seconds(stage, None, jobs, parameters)
+        others = [baseline for role in ("baseline", "best_baseline") if spec.get(role)]
+        seconds += (candidate + sum(others)) * max(calls, sizes.latency_seconds / max(candidate, *others, 0.0))
     return seconds
 
 

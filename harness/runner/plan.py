@@ -165,8 +165,8 @@ class _Planner:
         return {f"{role}: its {self._noun(cell, name)}": key for role, name, key in found}
 
     def _noun(self, cell: Cell, name: str) -> str:
-        baseline = self._baseline(cell) if name == "baseline" else None
-        return f"baseline {baseline.model.title}" if baseline is not None else name
+        found = self._baselines(cell).get(name)
+        return f"{name.replace('_', ' ')} {found.model.title}" if found is not None else name
 
     def _tokenize(self, task: TaskEntry, family: Any) -> Stage:
         identity = task.name, task.title, family
@@ -260,34 +260,36 @@ class _Planner:
         return _Scoring(f"score/{bare(name)}", spec, metric.needs, sources)
 
     def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
-        resources, baseline = self.grid.resources_of("time"), self._baseline(cell)
+        resources, baselines = self.grid.resources_of("time"), self._baselines(cell)
         spec = {
             "sampling": _sampling(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
-            "baseline": baseline.model.described if baseline else None, "baseline_sampling": _sampling(cell.decode, None),
+            "baseline": None, "baseline_sampling": _sampling(cell.decode, None),
             "label": cell.model.described, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware, "version": VERSION,
             **self._loaded_with("keys", cell.model),
         }  # fmt: skip
         inputs, sources = _keys(roles, "tokenize", "fit", "generate"), self._sources_of(cell)
-        if baseline is not None:
-            spec |= self._loaded_with("baseline_keys", baseline.model)
-            inputs |= {"baseline": self._fit(baseline).key}
-            sources |= {"baseline": self.source("models", baseline.model.name)}
+        for role, baseline in baselines.items():
+            spec |= {role: baseline.model.described, **self._loaded_with(f"{role}_keys", baseline.model)}
+            inputs |= {role: self._fit(baseline).key}
+            sources |= {role: self.source("models", baseline.model.name)}
         return self.stage("time", spec, inputs, sources)
 
-    def _baseline(self, cell: Cell) -> Cell | None:
-        """The autoregressive model that a cell's latency is compared with: the named one, else the first that does the family.
+    def _baselines(self, cell: Cell) -> dict[str, Cell]:
+        """The autoregressive models that a cell's latency is compared with: the named ones, else the first that does the family.
 
-        It decodes as the cell does: what any model may do in a family, an autoregressive one may.
+        They decode as the cell does: what any model may do in a family, an autoregressive one may.
         """
-        able = [
-            entry for entry in self.grid.models
+        able = {
+            entry.title: entry for entry in self.grid.models
             if self.catalogue.design(entry).kind == "autoregressive" and cell.family in self.catalogue.design(entry).families
-        ]  # fmt: skip
-        chosen = next((entry for entry in able if entry.title == self.grid.baseline), able[0] if able else None)
-        if chosen is None:
-            return None
-        return replace(cell, model=chosen, design=self.catalogue.design(chosen), schedule=None, steps=None)
+        }  # fmt: skip
+        named = {role: able[label] for role, label in self.grid.baselines.items() if label in able}
+        chosen = {"baseline": next(iter(able.values())), **named} if able else {}
+        return {
+            role: replace(cell, model=entry, design=self.catalogue.design(entry), schedule=None, steps=None)
+            for role, entry in chosen.items()
+        }
 
 
 def judge_budget(grid: Grid) -> dict[str, int | None]:

@@ -298,13 +298,14 @@ def time_model(work: Work) -> Result:
 
     spec = work.spec
     candidate = _contestant(work, spec["label"], ("fit", "model"), spec["sampling"])
-    baseline = None
-    if spec["baseline"] is not None:
-        baseline = _contestant(work, spec["baseline"], ("baseline", "baseline"), spec["baseline_sampling"])
+    baseline, best = (
+        _contestant(work, spec[role], (role, role), spec["baseline_sampling"]) if spec.get(role) is not None else None
+        for role in ("baseline", "best_baseline")
+    )
     scored = {item.id: item.texts for item in unpack_generations(work.blob("generate", "generations.jsonl.gz"))}
     requests = _requests(work, test_items(work.data(), LATENCY_ITEMS, 1))
     found = measure(
-        candidate, baseline=baseline, requests=sorted(requests, key=lambda request: request.id not in scored),
+        candidate, baseline=baseline, best=best, requests=sorted(requests, key=lambda request: request.id not in scored),
         profile=profile(spec["profile"]), batch=spec["batch"], seed=spec["seed"], tokenizer=work.view().tokenizer,
         device=device_of(work.device), scored=scored,
     )  # fmt: skip

@@ -14,7 +14,9 @@ _COST_OF_FIT = {
     "flops": "flops",
     "fit_seconds": "fit_seconds",
 }
-_BATCHED = ("batched_ratio_to_ar", "throughput_seq_per_s", "peak_memory_mib", "joules_per_sequence")
+_BATCHED = (
+    "batched_ratio_to_ar", "batched_ratio_to_best_ar", "throughput_seq_per_s", "peak_memory_mib", "joules_per_sequence",
+)  # fmt: skip
 _COST_OF_GENERATE = ("network_calls", "positions_processed", "generate_seconds")
 
 

@@ -103,6 +103,7 @@ def test_defaults_and_the_name_of_the_file(read):
         ("schedules: [linear]", r"mine.yaml:5: schedule 'linear' says too little"),
         ("profile: smokey", r"mine.yaml:5: unknown profile 'smokey'. Did you mean 'smoke'"),
         ("baseline: gpt", r"mine.yaml:5: unknown model label 'gpt'"),
+        ("best_baseline: gpt", r"mine.yaml:5: unknown model label 'gpt'"),
         ("resources: {fit: {gpu: 1}}", r"mine.yaml:5: unknown key 'gpu'. Did you mean 'gpus'"),
         ("resources: {fitt: {gpus: 1}}", r"mine.yaml:5: resources.fitt"),
         ("folder: /tmp", r"mine.yaml:5: unknown key 'folder'"),
@@ -300,10 +301,10 @@ def test_a_class_that_breaks_its_contract_is_named(read):
         expand(read(SMALL.replace("own.py:Autoregressive", "own.py:Broken")))
 
 
-@pytest.mark.parametrize("line", ["baseline: 'Diffusion[kernel=uniform]'"])
-def test_a_baseline_is_autoregressive(read, line):
-    with pytest.raises(GridError, match=r"mine.yaml:5: baseline 'Diffusion.*' is not autoregressive; .*: Autoregressive\."):
-        expand(read(SMALL + line))
+@pytest.mark.parametrize("key", ["baseline", "best_baseline"])
+def test_a_baseline_is_autoregressive(read, key):
+    with pytest.raises(GridError, match=rf"mine.yaml:5: {key} 'Diffusion.*' is not autoregressive; .*: Autoregressive\."):
+        expand(read(SMALL + f"{key}: 'Diffusion[kernel=uniform]'"))
 
 
 @pytest.mark.parametrize("error", ["KeyError('kernel')", "ZeroDivisionError"])

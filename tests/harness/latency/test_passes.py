@@ -272,6 +272,18 @@ def test_the_signature_says_processor_dtype_and_how_the_baseline_decodes():
     assert found.evidence["baseline_dtype"] == "float32"
 
 
+def test_a_second_baseline_has_ratios_of_its_own():
+    machine = Machine()
+    fast = contestant(FakeModel(machine, lambda: 1.0, "fast"))
+    found = timed(FakeModel(machine, lambda: 6.0), FakeModel(machine, lambda: 2.0, "ar"), machine, best=fast)
+    expected = {"ar": 3, "best_ar": 6}
+    for which, ratio in expected.items():
+        for name in ("ratio_to", "batched_ratio_to", "natural_ratio_to"):
+            assert found.values[f"{name}_{which}"].value == pytest.approx(ratio)
+    assert found.evidence["best_baseline"] == "fast"
+    assert "best_baseline batch 1" in found.raw
+
+
 def test_no_baseline_no_ratio():
     machine = Machine()
     found = timed(FakeModel(machine, lambda: 1.0, calls=0), None, machine).values

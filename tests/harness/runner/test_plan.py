@@ -206,6 +206,18 @@ latency: true
 """
 
 
+def test_a_second_baseline_is_timed_beside_the_first(grid_file):
+    models = "{name: PLUGINS:Parrot, label: ar}, {name: PLUGINS:Parrot, label: fast, trick: swift}, PLUGINS:Diffuser"
+    plan = make_plan(load(grid_file(models, "latency: true\nbest_baseline: fast")))
+    ar, fast, diffuser = plan.cells
+    stage = plan.stages[diffuser.stages["time/16"]]
+    assert (stage.spec["baseline"], stage.spec["best_baseline"]) == ("Parrot", "Parrot[trick=swift]")
+    assert (stage.inputs["baseline"], stage.inputs["best_baseline"]) == (ar.stages["fit"], fast.stages["fit"])
+    assert set(diffuser.needs) == {"time/16: its baseline ar", "time/16: its best baseline fast"}
+    one = make_plan(load(grid_file(models, "latency: true", "one")))
+    assert "best_baseline" not in one.stages[one.cells[2].stages["time/16"]].spec
+
+
 @pytest.mark.parametrize("family", ["ucg", "t2t"])
 def test_the_baseline_decodes_as_the_cell_does(grid_file, family):
     path = grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", DECODINGS)
