@@ -152,9 +152,9 @@ def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool
     picks = _Picks.of(outcomes, rng)
     quality = np.stack([_quality(group, metric, picks, rng) for group in outcomes])
     latency = np.stack([_latency([row for row in group if _timed(row.row)], rng) for group in outcomes])
-    beats = _beats(-quality if lower else quality, latency)
-    membership = 1 - beats.any(0).mean(1)
-    sure = beats.mean(2) >= SURE
+    goodness = -quality if lower else quality
+    membership = 1 - _beats(goodness, latency).any(0).mean(1)
+    sure = _betters(goodness, latency).mean(2) >= SURE
     placed = [
         Placed(
             tuple(rows), float(np.mean([row.metrics[metric].value for row in rows])),
@@ -170,6 +170,11 @@ def _beats(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]
     """Whether the first system is at least as good and as fast as the second in a draw, and better in one."""
     good, fast = goodness[:, None] - goodness, latency - latency[:, None]
     return np.asarray((good >= 0) & (fast >= 0) & ((good > 0) | (fast > 0)))
+
+
+def _betters(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]) -> Bool[np.ndarray, "S S R"]:
+    """Whether the first system is better than the second in both in a draw: a tie in one is not enough."""
+    return np.asarray((goodness[:, None] > goodness) & (latency[:, None] < latency))
 
 
 @dataclass(frozen=True, slots=True)
