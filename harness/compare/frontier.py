@@ -123,7 +123,7 @@ def _frontier(store: Store, rows: Sequence[Row], seed: int) -> Frontier:
     human = _mean(outcomes[0], HUMAN)
     shown = replace(empty, points=points, human=human)
     if len(points) < 2:
-        return replace(shown, reason="one point only: sample at several temperatures, `decode: [{temperature: 0.8}, {}]`")
+        return replace(shown, reason="one point only: a frontier needs cells sampled at several temperatures")
     low, high = points[0].values[ENTROPY], points[-1].values[ENTROPY]
     if not low <= human <= high:
         return replace(shown, reason=f"not reached: samples have entropies from {low:.3f} to {high:.3f}, human text {human:.3f}")
