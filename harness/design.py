@@ -76,3 +76,8 @@ class Design:
     def uses_schedule(self) -> bool:
         """Whether the schedule and steps axes of a grid mean anything to this system."""
         return self.schedule is not None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is a network that learns: what spends a budget, is worth timing, and knows number formats."""
+        return self.kind in ("diffusion", "autoregressive")

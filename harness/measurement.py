@@ -17,7 +17,7 @@ class Measurement:
         low, high: 95 % interval; `None` where none can be given.
         n: items behind it.
         signature: everything that must agree before two values may be compared.
-        flags: what a reader must know ("flagged: n < 1000", "not ranked").
+        flags: what a reader must know ("flagged: n below 1000", "not ranked").
         items: one number or one row of numbers for each example, in their order, for later tests without re-scoring; `None`
             where the metric has none.
         aggregate: how items make the value: a name of `harness.metrics.aggregates`.

@@ -3,7 +3,8 @@
 Texts are read without case, accents, apostrophes and hyphens. A value is *said* where a reader would take it for stated, and only
 *hinted* where the words fit it without stating it ("restaurant", "close to the city centre", "a reasonable price"): a hint
 answers what was asked, and is no claim where nothing was. The rules were written on the training split and checked on
-validation, without a look at test.
+validation. The test split was measured twice: sentences written by hand showed two patterns to be wrong, and mending them moved
+the slot error rate of its human references from 8.18 to 8.16 %.
 """
 
 import re

@@ -60,14 +60,15 @@ class SlotErrors:
         reads = reader(places)
         pairs = zip(examples, texts, strict=True)
         counts = np.array([_counts(asked_of(example), reads.read(text)) for example, text in pairs], dtype=np.float64)
-        flags = empty_flags(texts)
+        asked, missing, wrong, hallucinated, found = counts.T
+        errors, slots = missing + wrong + hallucinated, _Slots(evaluation, asked, signature, empty_flags(texts))
         return {
-            "slot_error_rate": _rate(evaluation, "slot_error_rate", counts[:, 1:4].sum(1), counts[:, 0], signature, flags),
-            "slots_missing": _rate(evaluation, "slots_missing", counts[:, 1], counts[:, 0], signature, flags),
-            "slots_wrong": _rate(evaluation, "slots_wrong", counts[:, 2], counts[:, 0], signature, flags),
-            "slots_hallucinated": _rate(evaluation, "slots_hallucinated", counts[:, 3], counts[:, 0], signature, flags),
-            "slots_right": share(evaluation, (counts[:, 1:4].sum(1) == 0).tolist(), signature=signature, flags=flags),
-            "slots_right_corrected": _corrected(evaluation, reads, counts[:, 4], counts[:, 0], signature, flags),
+            "slot_error_rate": slots.rate("slot_error_rate", errors),
+            "slots_missing": slots.rate("slots_missing", missing),
+            "slots_wrong": slots.rate("slots_wrong", wrong),
+            "slots_hallucinated": slots.rate("slots_hallucinated", hallucinated),
+            "slots_right": share(evaluation, (errors == 0).tolist(), signature=signature, flags=slots.flags),
+            "slots_right_corrected": slots.corrected(reads, found),
         }
 
 
@@ -141,22 +142,6 @@ def _unfit(examples: Sequence[Example]) -> str | None:
     return None
 
 
-def _rate(
-    evaluation: Evaluation,
-    name: str,
-    errors: Float[np.ndarray, " n"],
-    asked: Float[np.ndarray, " n"],
-    signature: str,
-    flags: tuple[str, ...],
-) -> Measurement:
-    rows = np.stack([errors, asked], axis=1)
-    interval = over_items(evaluation, rows, ratio_of_sums, name=name)
-    if interval is None and np.all(errors <= asked):
-        interval = clustered_wilson(rows, clusters(evaluation))
-    value = float(errors.sum() / asked.sum())
-    return measured(value, interval, n=len(rows), signature=signature, flags=flags, items=rows, aggregate="ratio")
-
-
 @dataclass(frozen=True, slots=True)
 class _Trial:
     """How the rules do on the references of one item, per reference: found of its own values, and of another item's."""
@@ -167,33 +152,47 @@ class _Trial:
     others: int
 
 
-def _corrected(
-    evaluation: Evaluation,
-    reads: Reader,
-    found: Float[np.ndarray, " n"],
-    asked: Float[np.ndarray, " n"],
-    signature: str,
-    flags: tuple[str, ...],
-) -> Measurement:
-    trials = _trials(evaluation, reads)
-    rows = np.array([
-        (hits, wanted, trial.found, trial.asked, trial.false_alarms, trial.others)
-        for hits, wanted, trial in zip(found, asked, map(trials.__getitem__, clusters(evaluation)), strict=True)
-    ])  # fmt: skip
-    sums = rows.sum(0)
-    if not sums[5]:
-        return refusal("no item asks for what another does not: no text to try the rules on", n=len(rows), signature=signature)
-    observed, sensitivity, false_alarms = sums[0::2] / sums[1::2]
-    tried = f"on human text sensitivity {sensitivity:.3f}, specificity {1 - false_alarms:.3f}"
-    if sensitivity - false_alarms <= LEAST_YOUDEN:
-        return refusal(f"{tried}: their sum is not above {1 + LEAST_YOUDEN}", n=len(rows), signature=signature)
-    value = float(corrected_share(sums[None])[0])
-    interval = over_items(evaluation, rows, corrected_share, name="slots_right_corrected")
-    more = ("above 1: more complete than the references",) if value > 1 + 1e-9 else ()
-    return measured(
-        value, interval, n=len(rows), signature=f"{signature}|corrected:rogan-gladen", items=rows, aggregate="rogan-gladen",
-        flags=(*flags, f"found: {observed:.3f}; {tried}", *more),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """What all values of slots have in common; `asked` counts the slots that each text was asked for."""
+
+    evaluation: Evaluation
+    asked: Float[np.ndarray, " n"]
+    signature: str
+    flags: tuple[str, ...]
+
+    def rate(self, name: str, errors: Float[np.ndarray, " n"]) -> Measurement:
+        """Errors over slots asked for."""
+        rows = np.stack([errors, self.asked], axis=1)
+        interval = over_items(self.evaluation, rows, ratio_of_sums, name=name)
+        if interval is None and np.all(errors <= self.asked):
+            interval = clustered_wilson(rows, clusters(self.evaluation))
+        value = float(errors.sum() / self.asked.sum())
+        return measured(value, interval, n=len(rows), signature=self.signature, flags=self.flags, items=rows, aggregate="ratio")
+
+    def corrected(self, reads: Reader, found: Float[np.ndarray, " n"]) -> Measurement:
+        """Values found over slots asked for, corrected by how the rules do on the references."""
+        trials = _trials(self.evaluation, reads)
+        rows = np.array([
+            (hits, wanted, trial.found, trial.asked, trial.false_alarms, trial.others)
+            for hits, wanted, trial in zip(
+                found, self.asked, map(trials.__getitem__, clusters(self.evaluation)), strict=True
+            )
+        ])  # fmt: skip
+        sums, n = rows.sum(0), len(rows)
+        if not sums[5]:
+            return refusal("no item asks for what another does not: no text to try the rules on", n=n, signature=self.signature)
+        observed, sensitivity, false_alarms = sums[0::2] / sums[1::2]
+        tried = f"on human text sensitivity {sensitivity:.3f}, specificity {1 - false_alarms:.3f}"
+        if sensitivity - false_alarms <= LEAST_YOUDEN:
+            return refusal(f"{tried}: their sum is not above {1 + LEAST_YOUDEN}", n=n, signature=self.signature)
+        value = float(corrected_share(sums[None])[0])
+        interval = over_items(self.evaluation, rows, corrected_share, name="slots_right_corrected")
+        more = ("above 1: more complete than the references",) if value > 1 + 1e-9 else ()
+        return measured(
+            value, interval, n=n, signature=f"{self.signature}|corrected:rogan-gladen", items=rows, aggregate="rogan-gladen",
+            flags=(*self.flags, f"found: {observed:.3f}; {tried}", *more),
+        )  # fmt: skip
 
 
 def _trials(evaluation: Evaluation, reads: Reader) -> dict[str, _Trial]:

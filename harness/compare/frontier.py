@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from harness.compare.noise import contestants
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants
 from harness.compare.systems import incomparable
 from harness.errors import GridError
 from harness.leaderboard import select
@@ -86,7 +86,7 @@ def frontiers(
     Raises:
         GridError: there are no such cells.
     """
-    rows = select({row.digest: row for row in contestants(rows_of(store, grid))}.values(), task=task, model=model)
+    rows = select(distinct_contestants(rows_of(store, grid)), task=task, model=model)
     systems: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         if (row.status, row.family) == ("done", "ucg") and PERPLEXITY in row.metrics and _plain(row):
@@ -123,7 +123,7 @@ def _frontier(store: Store, rows: Sequence[Row], seed: int) -> Frontier:
     human = _mean(outcomes[0], HUMAN)
     shown = replace(empty, points=points, human=human)
     if len(points) < 2:
-        return replace(shown, reason="one point only: sample at several temperatures, `decode: [{temperature: 0.8}, {}]`")
+        return replace(shown, reason="one point only: a frontier needs cells sampled at several temperatures")
     low, high = points[0].values[ENTROPY], points[-1].values[ENTROPY]
     if not low <= human <= high:
         return replace(shown, reason=f"not reached: samples have entropies from {low:.3f} to {high:.3f}, human text {human:.3f}")

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.compare.noise import contestants
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants
 from harness.errors import GridError
-from harness.leaderboard import select
 from harness.registry import resolve
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
@@ -24,6 +23,8 @@ from harness.tracking.rows import Row
 LEVEL = "level"
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000)
 """Numbers of items at which the power to see a distortion is told, where statistics of items were kept."""
+_ROUNDING = 1e-9  # of a value: smaller differences come from the order of a sum, not from the texts
+_LEAST_LEVELS = 3  # two levels have no order that a rank correlation could miss
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Tracking:
         metric: name of the value.
         higher_is_better: `None` where neither end is: then farther from the mean at level 0 is worse.
         points: by level, level 0 first.
-        rank_correlation: Spearman's, between total variation and how bad the value looks; `None` where all look alike.
+        rank_correlation: Spearman's, between total variation and how bad the value looks; `None` where all look alike, and with
+            two levels, between which it could only be 1 or -1.
         misordered: share of pairs of neighbouring levels, over all pairs of seeds, of which the lower level looks worse.
         noise: standard deviation over seeds at level 0.
     """
@@ -85,7 +87,7 @@ def trackings(store: Store, *, grid: str | None = None, metrics: Sequence[str] =
     Raises:
         GridError: no finished cell is of a model with a known truth, or none of these has level 0.
     """
-    rows = select({row.digest: row for row in contestants(rows_of(store, grid))}.values())
+    rows = distinct_contestants(rows_of(store, grid))
     groups: dict[tuple[str, str], dict[float, list[Row]]] = {}
     for row in (row for row in rows if row.status == "done" and _class_of(row) is not None):
         keys = row.settings["model_options"]
@@ -130,9 +132,13 @@ def _of_distortion(
     known = [
         metric for metric in names
         if all(metric in row.metrics and row.metrics[metric].value is not None for row in everything)
-        and len({row.metrics[metric].value for row in everything}) > 1
+        and _moves([float(row.metrics[metric].value or 0.0) for row in everything])
     ]  # fmt: skip
     return [_tracking(task, name, metric, outcomes, truths) for metric in known]
+
+
+def _moves(values: Sequence[float]) -> bool:
+    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max())
 
 
 def _tracking(
@@ -190,6 +196,6 @@ def _spearman(truths: Mapping[float, Mapping[str, float]], badness: Mapping[floa
 
     means = [float(values.mean()) for values in badness.values()]
     distances = [truths[level]["total_variation"] for level in badness]
-    if len(set(means)) < 2 or len(set(distances)) < 2:
+    if len(means) < _LEAST_LEVELS or len(set(means)) < 2 or len(set(distances)) < 2:
         return None
     return float(stats.spearmanr(distances, means).statistic)

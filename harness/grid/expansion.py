@@ -76,13 +76,20 @@ def expand(grid: Grid, catalogue: Catalogue | None = None) -> list[Cell]:
 
 
 def _again(grid: Grid, cells: Iterable[Cell]) -> Iterator[Cell]:
-    """The first cell of each task and family once more under each of the grid's numerics."""
-    firsts: dict[tuple[str, Family], Cell] = {}
+    """One cell of each task and family once more under each of the grid's numerics: the first trained model's, else the first."""
+    places: dict[tuple[str, Family], list[Cell]] = {}
     for cell in cells:
         if cell.reason is None:
-            firsts.setdefault((cell.task.title, cell.family), cell)
-    for cell in firsts.values():
-        yield from (replace(cell, numerics=entry) for entry in grid.numerics)
+            places.setdefault((cell.task.title, cell.family), []).append(cell)
+    for group in places.values():
+        cell = next((cell for cell in group if cell.design.is_trained), group[0])
+        yield from (replace(cell, numerics=entry, reason=_numerics_refusal(cell, entry)) for entry in grid.numerics)
+
+
+def _numerics_refusal(cell: Cell, entry: NumericsEntry) -> str | None:
+    if entry.dtype is None or cell.design.is_trained:
+        return None
+    return f"only a network can be sampled in {entry.dtype}; {cell.task.title}:{cell.family} has no trained model"
 
 
 def _check_baseline(grid: Grid, catalogue: Catalogue) -> None:

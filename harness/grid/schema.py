@@ -178,7 +178,10 @@ class DecodeEntry(Section):
 
 
 class NumericsEntry(Section):
-    """Numerics under which the first cell of each task and family is sampled again: the noise floor of its values."""
+    """Numerics under which a cell of each task and family is sampled again: the noise floor of its values.
+
+    It is the first cell of a trained model; without one the first of all, and another dtype becomes a skipped cell.
+    """
 
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -68,7 +68,7 @@ def share(evaluation: Evaluation, hits: Sequence[bool], *, signature: str, flags
 def empty_flags(texts: Sequence[str]) -> tuple[str, ...]:
     """Flag that counts empty texts; they are scored, never dropped."""
     empty = sum(not text.strip() for text in texts)
-    return (f"{empty} empty texts",) if empty else ()
+    return (f"{empty} empty text{'s' * (empty > 1)}",) if empty else ()
 
 
 def measured(

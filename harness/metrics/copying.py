@@ -23,7 +23,7 @@ class Copying:
     """Copy-BLEU, iBLEU and the share of texts that are their source.
 
     `copy_bleu` is the corpus BLEU of the texts against their own sources, 0 to 100; not self-BLEU. `ibleu` is
-    alpha BLEU - (1 - alpha) copy-BLEU with alpha 0.8 (Sun and Zhou 2012, aclanthology.org/P12-2008, equation 1), -20 to 80. Its
+    alpha BLEU - (1 - alpha) copy-BLEU with alpha 0.8 (Sun and Zhou 2012, aclanthology.org/P12-2008), -20 to 80. Its
     items are sacreBLEU's ten statistics against the references, then ten against the source. A text that differs from its
     source in white space only is a copy; an empty text is none.
 

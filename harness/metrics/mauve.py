@@ -143,7 +143,7 @@ def mauve_scores(
 def area_of_divergence(p: Float[np.ndarray, "R K"], q: Float[np.ndarray, "R K"]) -> Float[np.ndarray, " R"]:
     """MAUVE of histograms: area under (exp(-c KL(Q|R)), exp(-c KL(P|R))) over mixtures R of P and Q.
 
-    Pillutla et al. 2021, equation 2, with c = 5 and 25 mixtures, by the trapezoidal rule.
+    Pillutla et al. 2021, with c = 5 and 25 mixtures, by the trapezoidal rule.
     """
     weights = np.linspace(1e-6, 1 - 1e-6, _POINTS)
     mixtures = [weight * p + (1 - weight) * q for weight in weights]

@@ -24,7 +24,7 @@ _Sums = np.ndarray | np.floating | int
 class MMD:
     """Unbiased squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, equation 3), with the kernel of KID.
 
-    The kernel is (x . y / width + 1)^3 (Bińkowski et al. 2018, arXiv:1801.01401, section 4): it compares moments up to the
+    The kernel is (x . y / width + 1)^3 (Bińkowski et al. 2018, arXiv:1801.01401): it compares moments up to the
     third, where the Fréchet distance stops at the second, and has no bandwidth to be fitted to each model's samples, so that
     values of different models compare. Being unbiased, the value is below 0 by chance where both laws are the same. Its
     interval is a jackknife over the items of either side, too wide where the laws are nearly the same.

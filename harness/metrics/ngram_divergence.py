@@ -19,7 +19,7 @@ _ORDERS = (1, 2, 3)
 
 
 class NgramDivergence:
-    """Jensen-Shannon divergence in bits (Lin 1991, IEEE Trans. Inf. Theory 37, equation 4.1) of n-grams, n = 1, 2, 3.
+    """Jensen-Shannon divergence in bits (Lin 1991, IEEE Trans. Inf. Theory 37) of n-grams, n = 1, 2, 3.
 
     n-grams are those of words (13a) within a text, pooled over the texts of a side: 0 where both sides use the same ones
     equally often, 1 where they share none. Estimated from counts it is far above the divergence of the laws, the more so

@@ -86,13 +86,13 @@ def why_not_compared(evaluation: Evaluation, *, least: int, otherwise: str) -> s
 
 def size_flags(n: int) -> tuple[str, ...]:
     """Flags of a comparison that small samples bias."""
-    small = (f"flagged: n < {UNFLAGGED}",) if n < UNFLAGGED else ()
-    return (*small, f"not ranked: n < {RANKED}") if n < RANKED else small
+    small = (f"flagged: n below {UNFLAGGED}",) if n < UNFLAGGED else ()
+    return (*small, f"not ranked: n below {RANKED}") if n < RANKED else small
 
 
 def biased_flags(n: int, ceiling: str) -> tuple[str, ...]:
     """The same for a distance, which small samples make larger, with the name of the ceiling to read it beside."""
-    return (*size_flags(n), f"biased upward: n < {RANKED}, read it beside {ceiling}") if n < RANKED else ()
+    return (*size_flags(n), f"biased upward: n below {RANKED}, read it beside {ceiling}") if n < RANKED else ()
 
 
 def other_human_texts(evaluation: Evaluation) -> HumanTexts | str:

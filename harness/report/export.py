@@ -100,11 +100,12 @@ def _section(section: Section, sort: str | None = None) -> str:
 
 def _noise(section: Section) -> list[str]:
     """The noise floor of the values that are shown; no smaller difference is an improvement."""
-    floors = [f"{markdown_cell(name)} {number(section.floor[name], 2)}" for name in section.headlines if name in section.floor]
+    floors = {name: section.floor[name] for name in section.headlines if name in section.floor}
     if not floors:
         return []
     again = sorted({f"{code_cell(row.model)} ({code_cell(row.decode)})" for row in section.replicas})
-    return [f"noise floor, by sampling {', '.join(again)}: {', '.join(floors)}"]
+    moved = [f"{markdown_cell(name)} {number(floor, 2)}" for name, floor in floors.items() if floor]
+    return [f"noise floor, by sampling {', '.join(again)}: {', '.join(moved) or 'nothing moved'}"]
 
 
 def summary(section: Section, sort: str | None = None) -> str:
@@ -165,16 +166,17 @@ def _signatures(section: Section, metric: str) -> set[str]:
 
 
 def _unfinished(section: Section) -> list[str]:
-    return [
-        f"{row.status}: {code_cell(label(row))}: {markdown_cell(row.reason or 'not run yet')}"
-        for row in (*section.failed, *section.skipped, *section.pending)
-    ]
+    """What became of the other cells: one line for each reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in (*section.failed, *section.skipped, *section.pending):
+        groups.setdefault((row.status, row.reason or "not run yet"), []).append(code_cell(label(row)))
+    return [f"{status}: {'; '.join(names)}: {markdown_cell(reason)}" for (status, reason), names in groups.items()]
 
 
 def label(row: Row) -> str:
-    """One line that names a cell."""
-    parts = (row.model, row.schedule, None if row.steps is None else f"{row.steps} steps", f"seed {row.seed}")
-    return ", ".join(part for part in parts if part)
+    """One line that names a cell of a task and family; plain sampling goes without saying."""
+    steps, decode = None if row.steps is None else f"{row.steps} steps", None if row.decode == "sample" else row.decode
+    return ", ".join(part for part in (row.model, row.schedule, steps, decode, f"seed {row.seed}") if part)
 
 
 def grid_of_text(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

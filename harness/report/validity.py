@@ -12,6 +12,10 @@ from harness.report.export import grid_of_text, number
 
 _SURE = 0.9
 _COLUMNS = 4
+_LEGEND = (
+    "Levels, and what they do to the law of texts: TV, its total variation from the true one; errors, share of texts outside the "
+    "language; copies, share of texts copied on purpose; coverage, share of the law that can still come."
+)
 
 
 def as_record(tracking: Tracking) -> dict[str, Any]:
@@ -37,19 +41,21 @@ def _section(task: str, trackings: Sequence[Tracking]) -> str:
     metrics = sorted(_by(trackings, "metric"))
     tables = [
         (
-            "Rank correlation of the value's badness with the true total variation: 1 tracks, 0 does not see, below 0 misleads.",
+            "Rank correlation of the value's badness with the true total variation: 1 tracks, 0 does not see, below 0 misleads; "
+            "empty with two levels only, and where all levels look alike.",
             _correlation,
         ),
         (f"Least level that looks worse than level 0 in {_SURE:.0%} of the pairs of seeds; empty where none does.", _least),
         ("Neighbouring levels in the wrong order, share of the pairs of seeds; one half is chance.", _misordered),
     ]
-    lines = [f"## {code_cell(task)}: how values track the truth", "", *_levels(trackings), ""]
+    lines = [f"## {code_cell(task)}: how values track the truth", "", _LEGEND, "", *_levels(trackings), ""]
     for title, cell in tables:
         body = [
             (code_cell(metric), *(cell(table[metric, name]) if (metric, name) in table else "" for name in distortions))
             for metric in metrics
         ]
-        lines += [title, "", *grid_of_text(("value", *map(code_cell, distortions)), body), ""]
+        told = any(text for _, *row in body for text in row)
+        lines += [title, "", *(grid_of_text(("value", *map(code_cell, distortions)), body) if told else ["none"]), ""]
     lines += ["At level 0, where there is nothing to see:", "", *_plain(trackings), ""]
     lines += ["Items at which the largest level is seen; only values whose items were kept:", "", *_power(trackings)]
     return "\n".join(lines).rstrip() + "\n"

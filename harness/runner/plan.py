@@ -20,7 +20,6 @@ from harness.schedules.names import SchedulePlan
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
-TRAINED = ("diffusion", "autoregressive")
 LEAST_LATENCY_REQUESTS = 8
 
 
@@ -153,7 +152,7 @@ class _Planner:
             needed = [need for need in scoring.needs if need in roles]
             inputs = _keys(roles, "tokenize", "generate", "select", *needed)
             roles[scoring.role] = self.stage("score", scoring.spec_of(cell.seed), inputs, scoring.sources)
-        for batch in self.batches if cell.design.kind in TRAINED and not cell.numerics else ():
+        for batch in self.batches if cell.design.is_trained and not cell.numerics else ():
             roles[f"time/{batch}"] = self._time(cell, batch, roles)
         keys = {role: stage.key for role, stage in roles.items()}
         return PlannedCell(cell, self.digest(cell), keys, self.settings(cell), self._needs(cell, roles))
@@ -194,7 +193,7 @@ class _Planner:
             budget = self.budgets[cell.model.title]
             spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
             self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
-            self.counted |= set() if cell.design.kind in TRAINED else {self._fitted[identity].key}
+            self.counted |= set() if cell.design.is_trained else {self._fitted[identity].key}
         return self._fitted[identity]
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:

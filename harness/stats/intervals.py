@@ -88,8 +88,8 @@ def bootstrap(
 ) -> Interval | None:
     """Bias-corrected and accelerated interval of an aggregate of sums over independent items.
 
-    Efron 1987, "Better bootstrap confidence intervals" (equations 2.3 and 6.6): bias from the share of resamples below
-    the estimate, acceleration from the jackknife. Does not change under an increasing transformation of the value.
+    Efron 1987, "Better bootstrap confidence intervals": bias from the share of resamples below the estimate, acceleration
+    from the jackknife. Does not change under an increasing transformation of the value.
 
     Args:
         statistics: one row of additive statistics per item.

@@ -10,8 +10,8 @@ LEAST_YOUDEN = 0.1
 def corrected_share(sums: Float[np.ndarray, "R 6"]) -> Float[np.ndarray, " R"]:
     """Aggregate: (observed + specificity - 1) / (sensitivity + specificity - 1); NaN where that is not above `LEAST_YOUDEN`.
 
-    Rogan and Gladen 1978 (American Journal of Epidemiology 107, equation 3). Not clipped to [0, 1], so that means over resamples
-    stay unbiased and better systems stay better; above 1 means that the test finds more than on the positives it was tried on.
+    Rogan and Gladen 1978 (American Journal of Epidemiology 107). Not clipped to [0, 1], so that means over resamples stay
+    unbiased and better systems stay better; above 1 means that the test finds more than on the positives it was tried on.
 
     Args:
         sums: what the test found and all it looked at, for the sample, for known positives and for known negatives in turn.

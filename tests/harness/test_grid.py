@@ -277,6 +277,32 @@ def test_a_model_without_a_law_has_no_candidates(read):
     assert sum(cell.reason is None for cell in expand(grid)) == 1
 
 
+def again(grid):
+    """Model, family and numerics of the cells that are sampled once more, and why they are not."""
+    cells = [cell for cell in expand(grid) if cell.numerics is not None]
+    return {(cell.model.title, cell.family, cell.numerics.title): cell.reason for cell in cells}
+
+
+NUMERICS = "numerics: [{micro_batch: 2}, {dtype: float64}]"
+
+
+def test_numerics_are_those_of_the_first_trained_model(read):
+    models = '["own.py:Unigram", "own.py:Diffusion", "own.py:Copy", "own.py:Autoregressive"]'
+    text = SMALL.replace(SMALL.split("models: ")[1].split("\n")[0], models)
+    places = (("Diffusion", "ucg"), ("Autoregressive", "t2t"))
+    assert again(read(text + NUMERICS)) == {
+        (*place, title): None for place in places for title in ("micro_batch=2", "dtype=float64")
+    }
+
+
+def test_without_a_trained_model_another_number_format_is_skipped_with_the_reason(read):
+    text = SMALL.replace(SMALL.split("models: ")[1].split("\n")[0], '["own.py:Unigram"]').replace("Task", "Task:ucg")
+    assert again(read(text + NUMERICS)) == {
+        ("Unigram", "ucg", "micro_batch=2"): None,
+        ("Unigram", "ucg", "dtype=float64"): "only a network can be sampled in float64; Task:ucg has no trained model",
+    }
+
+
 def test_the_judge_is_no_contestant(read):
     grid = read(SMALL + 'judge: {name: "own.py:Autoregressive"}')
     assert "cannot be a contestant" in reasons(grid)["Autoregressive", "ucg"]

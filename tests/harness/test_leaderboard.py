@@ -80,7 +80,7 @@ def test_a_condition_that_cannot_be_meant_is_refused(text):
 
 
 def test_values_that_are_not_ranked_come_after_those_that_are():
-    few = value(0.99, flags=("not ranked: n < 2000",))
+    few = value(0.99, flags=("not ranked: n below 2000",))
     cells = [row(1, "few", "ucg", metrics={"mauve": few}), row(2, "many", "ucg", metrics={"mauve": value(0.5)})]
     assert [item.model for item in order(cells, "mauve")] == ["many", "few"]
     assert [item.model for item in order(cells, "-mauve")] == ["many", "few"]

@@ -196,7 +196,7 @@ def test_rates_are_counted_over_the_slots_asked_for():
     assert counted["slots_hallucinated"] == ((1, 3), (0, 4), (0, 3))
     assert found["slot_error_rate"].value == pytest.approx(6 / 10)
     assert found["slots_right"].items == (0, 1, 0)
-    assert found["slot_error_rate"].flags[0] == "1 empty texts"
+    assert found["slot_error_rate"].flags[0] == "1 empty text"
     assert found["slot_error_rate"].signature == "slots:8|rules:1|places:3"
 
 

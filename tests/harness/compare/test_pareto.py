@@ -46,6 +46,15 @@ def test_a_doubtful_difference_is_a_probability(cells):
     assert found["slow"].dominated_by == ()
 
 
+def test_a_tie_in_one_dominates_nobody(cells):
+    """Both answer nothing right: the slow one is never on the front, and the fast one is no better in quality."""
+    cells.add("fast", 0, np.zeros(120), blocks=calls(10))
+    cells.add("slow", 0, np.zeros(120), blocks=calls(50, seed=1))
+    found = by_model(fronts(cells.store)[0])
+    assert {name: item.dominated_by for name, item in found.items()} == {"fast": (), "slow": ()}
+    assert {name: item.membership for name, item in found.items()} == {"fast": 1, "slow": 0}
+
+
 def test_equal_items_are_drawn_together(cells):
     """One right answer more than the other, all else alike: better or equal in every draw."""
     more = hits(0.5, 0)

@@ -14,14 +14,17 @@ LEVELS = (0.0, 0.1, 0.3, 0.9)
 
 @pytest.fixture
 def distorted(cells):
-    """Shuffled texts of `world` (tiny): `correct` falls with the level, `blind` hears nothing, `backwards` praises it."""
+    """Shuffled texts of `world` (tiny): `correct` falls with the level, `backwards` praises it; `blind` hears nothing, nor does
+    `summed`, which differs by the order of a sum.
+    """
     for level in LEVELS:
         for seed in range(4):
             rng = np.random.default_rng((seed, int(100 * level)))
             options = {"size": "tiny", "distortion": "shuffled", "level": level}
             cells.add(
                 f"shuffled-{level:g}" if level else "none", seed, (rng.random(120) < 0.9 - 0.7 * level).astype(float),
-                family="ucg", blind=0.5, noise=float(rng.normal()), backwards=5.0 - level + 0.001 * seed,
+                family="ucg", blind=0.5, summed=0.3 if seed % 2 else 0.1 + 0.2, noise=float(rng.normal()),
+                backwards=5.0 - level + 0.001 * seed,
                 settings={"design": {"name": "distorted"}, "model_options": options if level else {"size": "tiny"}},
             )  # fmt: skip
     cells.add("gpt", 0, np.ones(120), family="ucg", settings={"design": {"name": "gpt"}, "model_options": {}})
@@ -43,6 +46,16 @@ def test_what_tracks_misleads_or_sees_nothing_is_told_apart(distorted):
     assert set(right.points[3].seen_at) == {50, 100}
     assert wrong.points[3].seen_at == {}
     assert right.noise == pytest.approx(np.std(right.points[0].values, ddof=1))
+
+
+def test_between_two_levels_there_is_no_rank_correlation(cells):
+    for level in (0.0, 0.5):
+        settings = {"design": {"name": "distorted"}, "model_options": {"size": "tiny", "distortion": "shuffled", "level": level}}
+        cells.add(f"s{level}", 0, np.full(120, 1.0 - level), family="ucg", distance=level, settings=settings)
+    found = {item.metric: item for item in trackings(cells.store)}
+    assert {name: item.rank_correlation for name, item in found.items()} == {"correct": None, "distance": None}
+    assert found["correct"].points[1].seen == 1.0
+    assert "where all levels look alike.\n\nnone\n\nLeast level" in as_text(list(found.values()))
 
 
 def test_more_items_see_more(distorted):

@@ -102,7 +102,7 @@ def test_values_intervals_and_items(make_evaluation, short):
     for name in VALUES:
         assert found[name].low < found[name].value < found[name].high
         assert found[name].items[0] == 0
-        assert found[name].flags == ("1 empty texts",)
+        assert found[name].flags == ("1 empty text",)
         rows = statistics(found[name].items, found[name].aggregate)
         assert AGGREGATES[found[name].aggregate](rows.sum(0)[None]) == pytest.approx([found[name].value])
 

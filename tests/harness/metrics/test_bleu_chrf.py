@@ -40,7 +40,7 @@ def test_chrf_values_are_sacrebleu_s(make_evaluation, make_sentences, ragged):
         assert found[name].value == metric.corpus_score(texts, padded(ragged)).score
         assert found[name].signature == str(metric.get_signature())
         assert found[name].low < found[name].value < found[name].high
-        assert found[name].flags == ("1 empty texts",)
+        assert found[name].flags == ("1 empty text",)
 
 
 def test_vectorised_scores_equal_sacrebleu_on_resamples(make_sentences, ragged):

@@ -108,4 +108,4 @@ def test_samples_that_are_all_told_have_no_interval(make_evaluation, make_senten
 def test_regressions_that_stop_early_are_told(make_evaluation, make_sentences, monkeypatch):
     monkeypatch.setattr("harness.metrics.classifier_two_sample._ITERATIONS", 1)
     found = TwoSample()(make_evaluation([*make_sentences(119, 3), ""]))["two_sample_auc"]
-    assert found.flags == ("5 of 5 regressions stopped before they converged", "1 empty texts")
+    assert found.flags == ("5 of 5 regressions stopped before they converged", "1 empty text")

@@ -80,7 +80,7 @@ def test_value_and_ceiling_are_distances_of_the_judge_s_features(trained, make_s
     assert found["frechet"].low < found["frechet"].value < found["frechet"].high
     assert "se:bootstrap 50" in found["frechet"].signature
     assert found["frechet"].flags == (
-        "flagged: n < 1000", "not ranked: n < 2000", "biased upward: n < 2000, read it beside frechet_ceiling",
+        "flagged: n below 1000", "not ranked: n below 2000", "biased upward: n below 2000, read it beside frechet_ceiling",
     )  # fmt: skip
     # same law on both sides, so both values are bias alone
     assert found["frechet_ceiling"].value == pytest.approx(found["frechet"].value, rel=0.6)

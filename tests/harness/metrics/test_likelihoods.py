@@ -79,7 +79,7 @@ def test_judge_perplexity_is_pooled_and_counts_empty_texts(make_evaluation, make
     assert found["judge_ppl"].value == pytest.approx(math.exp(sum(own.nats) / sum(own.tokens)))
     assert found["judge_nats_per_byte"].value == pytest.approx(sum(own.nats) / sum(own.bytes))
     assert found["judge_ppl"].low < found["judge_ppl"].value < found["judge_ppl"].high
-    assert (found["judge_ppl"].n, found["judge_ppl"].flags) == (31, ("1 empty texts",))
+    assert (found["judge_ppl"].n, found["judge_ppl"].flags) == (31, ("1 empty text",))
     assert "scorer:fake-judge@1" in found["judge_ppl"].signature
 
 
@@ -121,7 +121,7 @@ def test_samples_can_be_averaged_as_the_literature_does(make_evaluation, make_se
     assert found["judge_ppl_of_mean_sample"].value == pytest.approx(math.exp(rates.mean()))
     for value in found.values():
         assert value.low < value.value < value.high
-        assert value.flags == ("1 empty texts",)
+        assert value.flags == ("1 empty text",)
         kept = AGGREGATES[value.aggregate](statistics(value.items, value.aggregate).sum(0)[None])
         assert kept[0] == pytest.approx(value.value)
 

@@ -125,4 +125,4 @@ def test_of_an_evaluation(make_evaluation, make_sentences):
     far = MMD()(make_evaluation([f"{text} cat cat" for text in make_sentences(119, 3)] + [""]))
     assert far["mmd"].low > found["mmd"].value
     assert far["mmd_p"].value == 1 / (PERMUTATIONS + 1)
-    assert far["mmd"].flags == ("1 empty texts",)
+    assert far["mmd"].flags == ("1 empty text",)

@@ -49,7 +49,7 @@ def test_values_are_those_of_dictionaries(trained, make_sentences):
         assert found[f"jsd_{order}"].value == pytest.approx(naive(texts, references, order), abs=1e-12)
         assert found[f"jsd_{order}"].low < found[f"jsd_{order}"].value < found[f"jsd_{order}"].high
         assert f"order:{order}" in found[f"jsd_{order}"].signature
-        assert found[f"jsd_{order}"].flags[-1] == "1 empty texts"
+        assert found[f"jsd_{order}"].flags[-1] == "1 empty text"
 
 
 def test_extremes_are_0_and_1_bit(make_sentences):
@@ -92,7 +92,7 @@ def test_the_ceiling_is_that_of_other_human_texts(trained, make_sentences):
         ceiling = found[f"jsd_{order}_ceiling"]
         assert ceiling.value == pytest.approx(naive(humans.texts, references, order), abs=1e-12)
         assert f"humans:{humans.digest}" in ceiling.signature
-        assert ceiling.flags[2] == f"biased upward: n < 2000, read it beside jsd_{order}_ceiling"
+        assert ceiling.flags[2] == f"biased upward: n below 2000, read it beside jsd_{order}_ceiling"
 
 
 def test_refusals_have_reasons(trained, make_sentences):

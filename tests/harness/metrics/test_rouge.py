@@ -49,7 +49,7 @@ def test_every_item_is_that_of_rouge_score(make_evaluation, make_sentences, ragg
         assert found[name].items == tuple(row[kind].fmeasure for row in theirs)
         assert found[name].value == pytest.approx(np.mean(found[name].items))
         assert found[name].low < found[name].value < found[name].high
-        assert found[name].flags == ("1 empty texts",)
+        assert found[name].flags == ("1 empty text",)
         assert found[name].signature.startswith("nrefs:var|stem:porter|best:f1|rouge-score:")
 
 

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from example_rows import HOSTILE, row, rows, value
+from example_rows import HOSTILE, row, rows, unconditional, value
 
 from harness.report.escape import markdown_cell, terminal, visible
 from harness.report.export import as_csv, as_json, as_markdown, interval, number
@@ -64,6 +64,31 @@ def test_markdown_shows_intervals_flags_profile_and_what_failed():
     assert "own_bits_per_byte: signatures differ" in text
     assert "- skipped: gpt, sqrt, seed 0: gpt has no schedule" in text
     assert "4 done, 1 failed, 1 skipped cells" in text
+
+
+def test_what_is_unfinished_for_one_reason_is_one_line_that_names_each_cell():
+    reason = "samples from its own law only"
+    cells = [
+        row(1, "m", "ucg", status="skipped", decode="sample-t0.7", reason=reason),
+        row(2, "m", "ucg", status="skipped", decode="sample-t1.4", seed=1, reason=reason),
+        row(3, "n", "ucg", status="skipped", reason="another"),
+        row(4, "slow", "ucg", status="pending"),
+    ]
+    assert [line for line in as_markdown(cells).splitlines() if line.startswith("- ")] == [
+        "- skipped: m, sample-t0.7, seed 0; m, sample-t1.4, seed 1: samples from its own law only",
+        "- skipped: n, seed 0: another",
+        "- pending: slow, seed 0: not run yet",
+    ]
+
+
+@pytest.mark.parametrize(("ppl", "said"), [(20.0, "nothing moved"), (20.5, "judge_ppl 0.50")])
+def test_the_noise_floor_names_what_moved(ppl, said):
+    again = {"numerics": {"dtype": "float64"}, "again_of": f"{1:032x}"}
+    cells = [
+        unconditional(1, "m", 0.5, 20.0),
+        unconditional(2, "m", 0.5, ppl, decode="sample again dtype=float64", settings=again),
+    ]
+    assert f"- noise floor, by sampling m (sample again dtype=float64): {said}\n" in as_markdown(cells)
 
 
 def test_every_line_of_a_markdown_table_has_the_same_cells():
