@@ -38,6 +38,7 @@ class Placed:
         milliseconds: median latency of a request, mean over the seeds that were timed.
         membership: probability that nothing beats it in both.
         dominated_by: systems that are better in both for sure, as `Row.model` names them.
+        greyed: why its latency is not to be relied on; empty where it is.
     """
 
     rows: tuple[Row, ...]
@@ -45,6 +46,7 @@ class Placed:
     milliseconds: float
     membership: float
     dominated_by: tuple[str, ...]
+    greyed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,11 +160,15 @@ def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool
         Placed(
             tuple(rows), float(np.mean([row.metrics[metric].value for row in rows])),
             float(np.mean([row.latency[LATENCY].value for row in rows if _timed(row)])), float(membership[place]),
-            tuple(_title(systems[other][0]) for other in np.flatnonzero(sure[:, place]).tolist()),
+            tuple(_title(systems[other][0]) for other in np.flatnonzero(sure[:, place]).tolist()), _greyed(rows),
         )
         for place, rows in enumerate(systems)
     ]  # fmt: skip
     return sorted(placed, key=lambda item: item.quality if lower else -item.quality)
+
+
+def _greyed(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason for row in rows if _timed(row) for reason in row.latency[LATENCY].greyed))
 
 
 def _beats(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]) -> Bool[np.ndarray, "S S R"]:

@@ -24,7 +24,7 @@ def _system(item: Placed) -> dict[str, Any]:
     return {
         "model": first.model, "schedule": first.schedule, "steps": first.steps, "decode": first.decode,
         "digests": [row.digest for row in item.rows], "quality": item.quality, "latency_ms": item.milliseconds,
-        "membership": item.membership, "dominated_by": list(item.dominated_by),
+        "membership": item.membership, "dominated_by": list(item.dominated_by), "greyed": list(item.greyed),
     }  # fmt: skip
 
 
@@ -37,17 +37,24 @@ def _section(front: Front) -> str:
     header = (*_HEADER, code_cell(front.metric), "latency, ms", "on the front", "dominated by")
     body = [
         [
-            *_identity(item.rows), number(item.quality), number(item.milliseconds), f"{item.membership:.2f}",
+            *_identity(item.rows), number(item.quality), _milliseconds(item), f"{item.membership:.2f}",
             ", ".join(map(code_cell, item.dominated_by)),
         ]
         for item in front.placed
     ]  # fmt: skip
     lines = [f"## {code_cell(front.task)} / {front.family}, on {code_cell(front.device)}", "", *grid_of_text(header, body), ""]
     lines += [f"- {code_cell(name)}: {markdown_cell(reason)}" for name, reason in front.left_out.items()]
+    greyed = {code_cell(item.rows[0].model): markdown_cell("; ".join(item.greyed)) for item in front.placed if item.greyed}
+    lines += [f"- {name}, greyed: {reasons}" for name, reasons in greyed.items()]
     lines += [
         f"- on the front: share of draws in which nothing beats it in both; dominated: beaten in both in {SURE:.0%} of them."
     ]
     return "\n".join(lines) + "\n"
+
+
+def _milliseconds(item: Placed) -> str:
+    shown = number(item.milliseconds)
+    return f"~~{shown}~~" if item.greyed else shown
 
 
 def _identity(rows: Sequence[Row]) -> list[str]:

@@ -19,11 +19,11 @@ class Cells:
 
     def add(
         self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, decode="sample",
-        settings=None, kept=None, blocks=None, **scores,
+        settings=None, kept=None, blocks=None, flags=(), **scores,
     ):  # fmt: skip
         """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items.
 
-        `blocks` are nanoseconds of timed calls at batch 1, if it was timed.
+        `blocks` are nanoseconds of timed calls at batch 1, if it was timed; `flags` are those of its latency.
         """
         digest = f"{len(self.cells):02d}" + "ab" * 15
         texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
@@ -50,7 +50,7 @@ class Cells:
         blobs = {"items.json.gz": self.store.put(pack_json(kept))}
         self.store.commit(self.record(digest, "score/x", blobs=blobs, result={"measurements": measured}))
         if blocks is not None:
-            self.store.commit(self.timed(digest, blocks))
+            self.store.commit(self.timed(digest, blocks, flags))
         roles = (*stages, "score/x", *(["time/16"] if blocks is not None else []))
         self.cells.append({
             "digest": digest, "grid": "g", "model": model, "task": "toy", "family": family, "schedule": schedule, "steps": steps,
@@ -60,10 +60,10 @@ class Cells:
         self.store.snapshot("g", {"grid": "g", "cells": self.cells})
         return digest
 
-    def timed(self, digest, blocks):
+    def timed(self, digest, blocks, flags):
         value = {"higher_is_better": False, "signature": "version:2|device_name:toy|threads:1", "n": int(np.size(blocks))}
         values = {
-            "latency_ms_p50": {**value, "value": float(np.median(blocks)) / 1e6},
+            "latency_ms_p50": {**value, "value": float(np.median(blocks)) / 1e6, "flags": list(flags)},
             "batched_ratio_to_ar": {**value, "value": None}, "throughput_seq_per_s": {**value, "value": None},
         }  # fmt: skip
         raw = {"raw.json.gz": self.store.put(pack_json({"candidate batch 1": np.asarray(blocks).tolist()}))}

@@ -46,6 +46,15 @@ def test_a_doubtful_difference_is_a_probability(cells):
     assert found["slow"].dominated_by == ()
 
 
+def test_a_greyed_latency_is_struck_through(cells):
+    cells.add("fast", 0, hits(0.5, 0), blocks=calls(10), flags=["greyed: unstable: the canary kernel drifted by 9%", "other"])
+    (front,) = fronts(cells.store)
+    assert front.placed[0].greyed == ("unstable: the canary kernel drifted by 9%",)
+    text = as_text([front])
+    assert " | ~~" in text
+    assert "- fast, greyed: unstable: the canary kernel drifted by 9%" in text
+
+
 def test_a_tie_in_one_dominates_nobody(cells):
     """Both answer nothing right: the slow one is never on the front, and the fast one is no better in quality."""
     cells.add("fast", 0, np.zeros(120), blocks=calls(10))
