@@ -170,16 +170,16 @@ class OracleAR(Oracle):
 class OracleDenoiser(Oracle):
     """Absorbing diffusion with the exact posterior marginals as its denoiser.
 
-    Positions that are unmasked in the same step are drawn independently of each other, as in every masked model; in the last step
-    they are drawn too, or take the likeliest token (`last_step`), as the systems do that this one is held against. After a dead end
-    (revealed tokens that no text has together) the last valid marginals stay. Its likelihood reveals one token at a time, which is
-    exact in every order.
+    Positions that are unmasked in the same step are drawn independently of each other, as in every masked model; in the last
+    step they are drawn too, or take the likeliest token (`last_step`), as systems do that are held against this one. After a
+    dead end (revealed tokens that no text has together) the last valid marginals stay. Its likelihood reveals one token at a
+    time, which is exact in every order.
     """
 
     design = Design(
-        name="oracle-denoiser", kind="oracle", families=("ucg",), space="discrete", kernel="absorbing", schedule="linear-alpha-bar",
-        grains=("sequence",), predicts="x0", posterior="mixture", last_step="sample", unmasking="independent", loss_mask="none",
-        length="fixed canvas with PAD", likelihood="exact",
+        name="oracle-denoiser", kind="oracle", families=("ucg",), space="discrete", kernel="absorbing",
+        schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", posterior="mixture", last_step="sample",
+        unmasking="independent", loss_mask="none", length="fixed canvas with PAD", likelihood="exact",
     )  # fmt: skip
     defaults = {"size": "small", "unmasking": "independent", "last_step": "sample"}  # noqa: RUF012
     sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking", "last_step")
@@ -221,20 +221,33 @@ class OracleDenoiser(Oracle):
 
     def _sampled(self, seeds: Sequence[int], steps: int) -> Integers:
         tokens = np.full((len(seeds), self.automaton.canvas), MASK)
-        kept = self.kept(steps)
-        shares = np.tile(self._prior, (len(seeds), 1, 1))
+        kept, live, ended = self.kept(steps), tokens.copy(), np.zeros(len(seeds), dtype=bool)
         for step in range(steps):
             rngs = [np.random.default_rng(stream_seed(seed, "step", step)) for seed in seeds]
             uniform = np.stack([rng.random((2, tokens.shape[1])) for rng in rngs])
             shown = self._revealed(tokens, uniform[:, 0], float(kept[step]), float(kept[step + 1]))
             rows = np.flatnonzero(shown.any(1))
-            if step and len(rows):
-                found, log_weight = self.marginals(tokens[rows])
-                valid = np.isfinite(log_weight)
-                shares[rows[valid]] = found[valid]
+            shares = self._shares(tokens, live, ended, shown, rows)
             likeliest = step == steps - 1 and self.keys["last_step"] == "argmax"
-            tokens = np.where(shown, shares.argmax(2) if likeliest else _inverse(shares, uniform[:, 1]), tokens)
+            drawn = shares.argmax(2) if likeliest else _inverse(shares, uniform[rows, 1])
+            tokens[rows] = np.where(shown[rows], drawn, tokens[rows])
         return tokens
+
+    def _shares(self, tokens: Integers, live: Integers, ended: np.ndarray, shown: np.ndarray, rows: Integers) -> Floats:
+        """Marginals of some rows at the positions that are to be shown.
+
+        `live` (the last tokens that some text has) and `ended` (whether no text has the present ones) are kept up to date.
+        """
+        if (tokens[rows] == MASK).all():
+            return np.tile(self._prior, (len(rows), 1, 1))
+        before = live[rows]
+        live[rows] = np.where(ended[rows, None], before, tokens[rows])
+        shares, log_weight = self.marginals(live[rows], shown[rows])
+        now = np.flatnonzero(np.isneginf(log_weight))
+        if len(now):
+            live[rows[now]], ended[rows[now]] = before[now], True
+            shares[now] = self.marginals(before[now], shown[rows[now]])[0]
+        return shares
 
     @cached_property
     def _prior(self) -> Floats:
@@ -265,7 +278,7 @@ class OracleDenoiser(Oracle):
         orders = np.stack([np.random.default_rng(stream_seed(0, "order", text)).permutation(rows.shape[1]) for text in texts])
         shown = np.full_like(rows, MASK)
         for place in orders[known].T:
-            shares, _ = self.marginals(shown[known])
+            shares, _ = self.marginals(shown[known], np.arange(rows.shape[1]) == place[:, None])
             chosen = rows[known, place]
             total[known] -= np.log(shares[np.arange(len(place)), place, chosen])
             shown[np.flatnonzero(known), place] = chosen

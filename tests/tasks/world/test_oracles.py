@@ -13,7 +13,7 @@ from harness.tokenizer import Tokenizer
 from tasks.world.automaton import Automaton
 from tasks.world.draws import draw
 from tasks.world.language import compiled, language
-from tasks.world.marginals import MASK, Marginals
+from tasks.world.marginals import MASK, TOGETHER, Marginals
 from tasks.world.oracles import OracleAR, OracleDenoiser
 
 
@@ -104,6 +104,24 @@ def test_marginals_are_those_of_enumeration_whatever_is_masked(short, every_text
             np.testing.assert_allclose(shares[position], expected, atol=1e-12)
 
 
+def test_many_canvases_have_the_marginals_of_each_by_itself_and_only_what_is_wanted_is_filled(short, every_text):
+    marginals, rng = Marginals(short), np.random.default_rng(8)
+    rows = np.stack([canvas_of(marginals, text) for text in every_text])
+    rows = np.where(rng.random(rows.shape) < 0.5, MASK, rows)
+    rows[-1, :2] = marginals.padding, 0
+    assert len(rows) > TOGETHER
+    shares, log_weights = marginals(rows)
+    for row, share, weight in zip(rows, shares, log_weights, strict=True):
+        (alone,), (expected,) = marginals(row[None])
+        np.testing.assert_allclose(share, alone, atol=1e-14)
+        assert weight == pytest.approx(expected, abs=1e-12)
+    wanted = rng.random(rows.shape) < 0.3
+    found, again = marginals(rows, wanted)
+    np.testing.assert_array_equal(found[wanted], shares[wanted])
+    np.testing.assert_array_equal(again, log_weights)
+    assert not found[(rows == MASK) & ~wanted][:, : marginals.end].any()
+
+
 def view(automaton):
     texts = [" ".join(automaton.words)]
     return TaskView(name="world", family="ucg", tokenizer=Tokenizer.train("words", texts), max_tokens=automaton.canvas)
@@ -121,7 +139,7 @@ def written(model, steps, count=300):
 @pytest.mark.parametrize("size", ["tiny", "small"])
 def test_one_token_at_a_time_in_any_order_gives_the_exact_likelihood(size):
     automaton = language(size).automaton
-    texts = draw(automaton, 20, np.random.default_rng(6))
+    texts = draw(automaton, 8, np.random.default_rng(6))
     examples = [Example(id=str(index), target=text) for index, text in enumerate(texts)]
     exact = [-automaton.log_probability(text.split()) for text in texts]
     for model in (denoiser(automaton, size), OracleAR(None, view(automaton), size=size)):
@@ -141,7 +159,7 @@ def test_revealing_one_token_a_step_writes_the_language_and_nothing_else(tiny):
     assert abs(lengths.mean() - mean) < 4.5 * spread / math.sqrt(len(texts))
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_at_small_too_every_text_parses_that_is_revealed_one_token_a_step(small, count):
     automaton = small.automaton
     texts = written(denoiser(automaton, "small", unmasking="exact-count"), automaton.canvas, count)
