@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from harness.compare.noise import contestants
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants
 from harness.compare.systems import incomparable
 from harness.errors import GridError
 from harness.leaderboard import select
@@ -86,7 +86,7 @@ def frontiers(
     Raises:
         GridError: there are no such cells.
     """
-    rows = select({row.digest: row for row in contestants(rows_of(store, grid))}.values(), task=task, model=model)
+    rows = select(distinct_contestants(rows_of(store, grid)), task=task, model=model)
     systems: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         if (row.status, row.family) == ("done", "ucg") and PERPLEXITY in row.metrics and _plain(row):

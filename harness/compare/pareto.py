@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.compare.noise import contestants
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants, headline_with_an_end
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import lower_is_better, select
-from harness.metrics.headlines import HEADLINES
 from harness.runner.artefacts import unpack_json
 from harness.stats.intervals import block_medians, cluster_sums, resample_counts
 from harness.tracking.projection import rows as rows_of
@@ -83,7 +82,7 @@ def fronts(
         UnknownName: no finished cell has such a value with a better end.
         GridError: nothing was timed.
     """
-    rows = select({row.digest: row for row in contestants(rows_of(store, grid))}.values(), task=task, family=family)
+    rows = select(distinct_contestants(rows_of(store, grid)), task=task, family=family)
     done = [row for row in rows if row.status == "done"]
     if metric is not None and lower_is_better(done, metric) is None:
         known = {name for row in done for name, value in row.metrics.items() if value.higher_is_better is not None}
@@ -98,7 +97,7 @@ def fronts(
 
 
 def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str | None, seed: int) -> list[Front]:
-    name = metric or next((name for name in HEADLINES.get(place[1], ()) if lower_is_better(rows, name) is not None), None)
+    name = metric or headline_with_an_end(rows, place[1])
     if name is None or lower_is_better(rows, name) is None:
         return []
     systems: dict[tuple[object, ...], list[Row]] = {}

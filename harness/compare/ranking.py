@@ -6,12 +6,12 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.compare.noise import contestants, noise_floors
+from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants, headline_with_an_end
 from harness.compare.systems import SIGNIFICANCE, incomparable, sides_of, tested
 from harness.errors import UnknownName
 from harness.leaderboard import lower_is_better, select
-from harness.metrics.headlines import HEADLINES
 from harness.stats.bands import rank_bands
 from harness.stats.families import holm
 from harness.stats.intervals import Interval, student
@@ -54,14 +54,14 @@ def rankings(
     """
     everything = rows_of(store, grid)
     floors = noise_floors(everything)
-    rows = select({row.digest: row for row in contestants(everything)}.values(), task=task, family=family)
+    rows = select(distinct_contestants(everything), task=task, family=family)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.status == "done":
             groups.setdefault((row.task, row.family), []).append(row)
     found = []
     for (place, kind), group in sorted(groups.items()):
-        name = metric or next((name for name in HEADLINES.get(kind, ()) if lower_is_better(group, name) is not None), None)
+        name = metric or headline_with_an_end(group, kind)
         ranked = ranking(store, group, name, floor=floors.get((place, kind), {}).get(name, 0.0)) if name else []
         found += [(place, kind, str(name), ranked)] if ranked else []
     if metric is not None and not found:

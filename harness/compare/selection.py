@@ -1,14 +1,26 @@
-"""Which cells a side of a comparison means: those of one system, in one setting, under all its seeds."""
+"""Which cells are compared, by which value, and which of them a side means: one system, in one setting, under all its seeds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from harness.compare.noise import contestants
 from harness.errors import GridError, UnknownName
-from harness.leaderboard import Condition, bare, select
+from harness.leaderboard import Condition, bare, lower_is_better, select
+from harness.metrics.headlines import HEADLINES
 from harness.tracking.rows import Row
 
 _PARTS = re.compile(r",(?![^\[]*\])")
 _SETTING = ("schedule", "steps", "decode")
+
+
+def distinct_contestants(rows: Iterable[Row]) -> list[Row]:
+    """Rows that stand for systems, each cell once, in however many grids it stands."""
+    return list({row.digest: row for row in contestants(rows)}.values())
+
+
+def headline_with_an_end(rows: Sequence[Row], family: str) -> str | None:
+    """The first headline of a family of which these rows say that one end is better; `None` without one."""
+    return next((name for name in HEADLINES.get(family, ()) if lower_is_better(rows, name) is not None), None)
 
 
 def side_of(rows: Sequence[Row], text: str) -> list[Row]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from harness.compare.noise import contestants, noise_floors
+from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import one_setting, side_of
+from harness.compare.selection import distinct_contestants, one_setting, side_of
 from harness.errors import GridError
 from harness.leaderboard import select
 from harness.metrics.headlines import HEADLINES
@@ -108,7 +108,7 @@ def compare_systems(
         GridError: a side is not one system in one setting, or the sides share no task and family.
     """
     everything = rows_of(store, grid)
-    floors, rows = noise_floors(everything), select(contestants(_once(everything)), task=task, family=family)
+    floors, rows = noise_floors(everything), select(distinct_contestants(everything), task=task, family=family)
     sides = [_groups(side_of(rows, text), text) for text in (a, b)]
     shared = [place for place in sides[0] if place in sides[1]]
     if not shared:
@@ -118,11 +118,6 @@ def compare_systems(
         _report(store, *(side[place] for side in sides), floor=floors.get(place, {}), metrics=metrics, most=most, seed=seed)
         for place in shared
     ]
-
-
-def _once(rows: Sequence[Row]) -> list[Row]:
-    """Each cell once, in however many grids it stands."""
-    return list({row.digest: row for row in rows}.values())
 
 
 def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.compare.noise import contestants
 from harness.compare.outcomes import Outcome
+from harness.compare.selection import distinct_contestants
 from harness.errors import GridError
-from harness.leaderboard import select
 from harness.registry import resolve
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
@@ -85,7 +84,7 @@ def trackings(store: Store, *, grid: str | None = None, metrics: Sequence[str] =
     Raises:
         GridError: no finished cell is of a model with a known truth, or none of these has level 0.
     """
-    rows = select({row.digest: row for row in contestants(rows_of(store, grid))}.values())
+    rows = distinct_contestants(rows_of(store, grid))
     groups: dict[tuple[str, str], dict[float, list[Row]]] = {}
     for row in (row for row in rows if row.status == "done" and _class_of(row) is not None):
         keys = row.settings["model_options"]
