@@ -16,6 +16,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 GridArgument = Annotated[str, typer.Argument(help="A grid file, or the name of a shipped grid.")]
 OptionalGrid = Annotated[str | None, typer.Argument(help="A grid by name or file; all grids of the store without it.")]
 StoreOption = Annotated[str, typer.Option("--store", help="Folder (or fsspec address) of everything that runs write.")]
+GridFilter = Annotated[str | None, typer.Option(help="Cells of one grid only.")]
+TaskFilter = Annotated[str | None, typer.Option(help="Label or bare name of a task.")]
+FamilyFilter = Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")]
+ModelFilter = Annotated[str | None, typer.Option(help="Label or bare name of a model.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 UriOption = Annotated[str | None, typer.Option("--to", help="MLflow tracking address; the store's own database without it.")]
 

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.application import JsonOption, OptionalGrid, StoreOption, UriOption, app, grid_name, grid_of, json_text, say
+from harness.cli.application import (
+    FamilyFilter,
+    GridFilter,
+    JsonOption,
+    ModelFilter,
+    OptionalGrid,
+    StoreOption,
+    TaskFilter,
+    UriOption,
+    app,
+    grid_name,
+    grid_of,
+    json_text,
+    say,
+)
 
 if TYPE_CHECKING:
     from harness.tracking.records import Store
@@ -25,9 +39,9 @@ class Format(StrEnum):
 def table(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",
-    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
-    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
-    model: Annotated[str | None, typer.Option(help="Label or bare name of a model.")] = None,
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
+    model: ModelFilter = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, best first; -column turns it around.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="Condition such as 'bleu >= 20'; may be repeated.")] = None,
     form: Annotated[Format, typer.Option("--format", help="md, csv or json.")] = Format.md,
@@ -52,10 +66,10 @@ def table(
 def compare(
     a: Annotated[str, typer.Argument(help="A model or the start of a digest, then conditions: 'MODEL, steps = 32'.")],
     b: Annotated[str, typer.Argument(help="The other side, likewise.")],
-    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    grid: GridFilter = None,
     store: StoreOption = "./runs",
-    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
-    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="Value to compare; may be repeated. Default: all with a better end.")
     ] = None,
@@ -76,10 +90,10 @@ def compare(
 @app.command()
 def rank(
     metric: Annotated[str | None, typer.Argument(help="Value to rank by; each section's headline without it.")] = None,
-    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    grid: GridFilter = None,
     store: StoreOption = "./runs",
-    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
-    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rank systems in bands: those that cannot be told from the best of a band share it."""
@@ -99,8 +113,8 @@ def rank(
 def frontier(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",
-    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
-    model: Annotated[str | None, typer.Option(help="Label or bare name of a model.")] = None,
+    task: TaskFilter = None,
+    model: ModelFilter = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge perplexity at the entropy of human text, from cells sampled at several temperatures; never extrapolated."""
@@ -115,10 +129,10 @@ def frontier(
 @app.command()
 def pareto(
     metric: Annotated[str | None, typer.Argument(help="Quality; each section's headline without it.")] = None,
-    grid: Annotated[str | None, typer.Option(help="Cells of one grid only.")] = None,
+    grid: GridFilter = None,
     store: StoreOption = "./runs",
-    task: Annotated[str | None, typer.Option(help="Label or bare name of a task.")] = None,
-    family: Annotated[str | None, typer.Option(help="ucg, a2t or t2t.")] = None,
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quality against latency: which systems nothing beats in both, as a probability."""
