@@ -159,7 +159,7 @@ def test_revealing_one_token_a_step_writes_the_language_and_nothing_else(tiny):
     assert abs(lengths.mean() - mean) < 4.5 * spread / math.sqrt(len(texts))
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_at_small_too_every_text_parses_that_is_revealed_one_token_a_step(small, count):
     automaton = small.automaton
     texts = written(denoiser(automaton, "small", unmasking="exact-count"), automaton.canvas, count)
