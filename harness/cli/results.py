@@ -164,6 +164,27 @@ def validity(
 
 
 @app.command()
+def steps(
+    metric: Annotated[str | None, typer.Argument(help="Quality; each section's headline without it.")] = None,
+    grid: GridFilter = None,
+    store: StoreOption = "./runs",
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for one SVG per task and family.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quality against sampling steps; where an oracle stands, what parallel decoding and what learning takes."""
+    from harness.compare.steps import step_curves
+    from harness.leaderboard import opened
+    from harness.report.steps import as_record, as_text, plot
+
+    found = step_curves(opened(store), metric, grid=grid_name(grid), task=task, family=family)
+    say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+    for path in plot(found, plots) if plots else ():
+        typer.echo(f"plot: {path}", err=True)
+
+
+@app.command()
 def ui(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",

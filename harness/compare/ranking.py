@@ -104,7 +104,7 @@ def ranking(store: Store, rows: Sequence[Row], metric: str, *, floor: float = 0.
     told_apart = {pair: bool(p < SIGNIFICANCE) for (pair, _), p in zip(known, adjusted, strict=True)}
     band = {place: number for number, group in enumerate(rank_bands(able, told_apart), 1) for place in group}
     return [
-        Ranked(tuple(systems[place]), _pooled(outcomes[place], metric, seed), band.get(place), reasons.get(place))
+        Ranked(tuple(systems[place]), over_seeds(outcomes[place], metric, seed), band.get(place), reasons.get(place))
         for place in (*able, *reasons)
     ]
 
@@ -123,8 +123,11 @@ def _mean(rows: Sequence[Row], metric: str) -> float:
     return sum(float(row.metrics[metric].value or 0.0) for row in rows) / len(rows)
 
 
-def _pooled(outcomes: Sequence[Outcome], metric: str, seed: int) -> Pooled:
-    """With several seeds over seeds and items, or over seeds where no items were kept; with one, the row's own interval."""
+def over_seeds(outcomes: Sequence[Outcome], metric: str, seed: int) -> Pooled:
+    """A value of one system with its interval.
+
+    With several seeds over seeds and items, or over seeds where no items were kept; with one, the row's own interval.
+    """
     value = outcomes[0].row.metrics[metric]
     if len(outcomes) == 1:
         interval = None if value.low is None or value.high is None else Interval(value.low, value.high)

@@ -93,9 +93,9 @@ class Distorted(Oracle):
         (folder / _TRAIN).write_text(json.dumps(self.train, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, device: str) -> "Distorted":
-        """The model as it was saved."""
-        model = super().load(folder, device)
+    def load(cls, folder: Path, device: str, **keys: Any) -> "Distorted":
+        """The model as it was saved, but for these keys."""
+        model = super().load(folder, device, **keys)
         assert isinstance(model, cls)
         model.train = tuple(json.loads((folder / _TRAIN).read_text(encoding="utf-8")))
         return model

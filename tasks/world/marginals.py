@@ -8,6 +8,7 @@ masked, those of the word's class, times the word's probability, where it is not
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tasks.world.automaton import Automaton, Floats, Integers
 
 MASK = -1
 """A position that is not known yet."""
+TOGETHER = 64
+"""Canvases that are worked on at once: more are slower, since their weights no longer fit a cache."""
 
 
 class Marginals:
@@ -30,11 +33,12 @@ class Marginals:
         self._layers = [_Layer.of(automaton, position) for position in range(automaton.canvas - 1)]
         self._final = [automaton.final[states] for states in map(_states(automaton), range(automaton.canvas))]
 
-    def __call__(self, tokens: Integers) -> tuple[Floats, Floats]:
+    def __call__(self, tokens: Integers, wanted: np.ndarray | None = None) -> tuple[Floats, Floats]:
         """Marginals of every position given all known ones.
 
         Args:
             tokens: [B, canvas] with `MASK` where a position is not known.
+            wanted: [B, canvas] masked positions whose words are asked for; `None` = all. At others words have 0.
 
         Returns:
             [B, canvas, words + 2] probabilities, those of known positions being 1 at what they are; and [B] log-probability in
@@ -45,17 +49,25 @@ class Marginals:
         """
         if tokens.ndim != 2 or tokens.shape[1] != self.automaton.canvas:
             raise ValueError(f"tokens of shape {tokens.shape}: expected [B, {self.automaton.canvas}]")
+        asked = tokens == MASK if wanted is None else wanted & (tokens == MASK)
+        starts = range(0, max(1, len(tokens)), TOGETHER)
+        parts = [self._together(tokens[start : start + TOGETHER], asked[start : start + TOGETHER]) for start in starts]
+        shares, log_weights = zip(*parts, strict=True)
+        return np.concatenate(shares), np.concatenate(log_weights)
+
+    def _together(self, tokens: Integers, asked: np.ndarray) -> tuple[Floats, Floats]:
+        """`__call__` for few canvases."""
         ends = self._may_end(tokens)
         forward, backward = self._forward(tokens), self._backward(tokens, ends)
-        total = (forward[0] * backward[0]).sum(1)
+        total = (forward[0] * backward[0]).sum(0)
         found = np.zeros((*tokens.shape, self.padding + 1))
-        ending = np.stack([row @ final * ends[:, t] for t, (row, final) in enumerate(zip(forward, self._final, strict=True))], 1)
+        ending = np.stack([final @ here for here, final in zip(forward, self._final, strict=True)], 1) * ends
         found[..., self.end] = ending
         found[:, 1:, self.padding] = np.cumsum(ending, axis=1)[:, :-1]
         for position, layer in enumerate(self._layers):
-            masked = np.flatnonzero(tokens[:, position] == MASK)
-            classes = layer.flows(forward[position][masked], backward[position + 1][masked], len(self.automaton.classes))
-            found[masked, position, : self.end] = classes[:, self.automaton.word_class] * self.automaton.word_probability
+            rows = np.flatnonzero(asked[:, position])
+            classes = layer.flows(forward[position][:, rows], backward[position + 1][:, rows], len(self.automaton.classes))
+            found[rows, position, : self.end] = classes[self.automaton.word_class].T * self.automaton.word_probability
         shares = np.divide(found, total[:, None, None], out=np.zeros_like(found), where=total[:, None, None] > 0)
         known = np.nonzero(tokens != MASK)
         shares[known] = 0.0
@@ -71,32 +83,28 @@ class Marginals:
         return np.asarray(np.isin(tokens, (MASK, self.end)) & free)
 
     def _forward(self, tokens: Integers) -> list[Floats]:
-        """[canvas] of [B, states there]: weight of the words so far, no end among them."""
-        rows = [np.ones((len(tokens), 1))]
+        """[canvas] of [states there, B]: weight of the words so far, no end among them."""
+        weights = [np.ones((1, len(tokens)))]
         for position, layer in enumerate(self._layers):
-            rows.append(self._moved(layer, rows[-1], tokens[:, position], onwards=True))
-        return rows
+            weights.append(self._moved(layer, weights[-1], tokens[:, position], onwards=True))
+        return weights
 
     def _backward(self, tokens: Integers, ends: np.ndarray) -> list[Floats]:
-        """[canvas] of [B, states there]: weight of all that can follow, the end among it."""
-        rows = [self._final[-1] * ends[:, [-1]]]
+        """[canvas] of [states there, B]: weight of all that can follow, the end among it."""
+        weights = [np.outer(self._final[-1], ends[:, -1])]
         for position, layer in reversed(list(enumerate(self._layers))):
-            going = self._moved(layer, rows[-1], tokens[:, position], onwards=False)
-            rows.append(going + self._final[position] * ends[:, [position]])
-        return rows[::-1]
+            going = self._moved(layer, weights[-1], tokens[:, position], onwards=False)
+            weights.append(going + np.outer(self._final[position], ends[:, position]))
+        return weights[::-1]
 
     def _moved(self, layer: "_Layer", weights: Floats, token: Integers, *, onwards: bool) -> Floats:
-        """Weights carried over one position, to targets or back to sources; rows whose position holds no word become 0."""
-        moved = np.zeros((len(weights), layer.shape[1 if onwards else 0]))
-        word = np.flatnonzero((token >= 0) & (token < self.end))
-        kinds = np.full(len(token), self.end)
-        kinds[token == MASK] = MASK
-        kinds[word] = self.automaton.word_class[token[word]]
-        for kind in np.unique(kinds[kinds != self.end]).tolist():
-            rows, matrix = np.flatnonzero(kinds == kind), layer.matrix(kind)
-            if matrix is not None:
-                moved[rows] = (matrix.T if onwards else matrix).dot(weights[rows].T).T
-        moved[word] *= self.automaton.word_probability[token[word]][:, None]
+        """Weights carried over one position, to targets or back to sources; canvases with no word there become 0."""
+        masked, word = token == MASK, np.flatnonzero((token >= 0) & (token < self.end))
+        moved = layer.carried(weights, onwards=onwards) * masked if masked.any() else layer.nothing(len(token), onwards=onwards)
+        kinds = self.automaton.word_class[token[word]]
+        for kind in np.unique(kinds).tolist():
+            layer.carry(weights, moved, kind, word[kinds == kind], onwards=onwards)
+        moved[:, word] *= self.automaton.word_probability[token[word]]
         return moved
 
 
@@ -110,7 +118,6 @@ class _Layer:
     def __init__(self, source: Integers, target: Integers, weight: Floats, kind: Integers, shape: tuple[int, int]) -> None:
         self.source, self.target, self.weight, self.shape = source, target, weight, shape
         self.kinds, self.bounds = np.unique(kind, return_index=True)
-        self._made: dict[int, Any] = {}
 
     @classmethod
     def of(cls, automaton: Automaton, position: int) -> "_Layer":
@@ -124,25 +131,38 @@ class _Layer:
         ends = place[0, automaton.source[arcs]], place[1, automaton.target[arcs]]
         return cls(*ends, automaton.probability[arcs], kind, (len(before), len(after)))
 
-    def matrix(self, kind: int) -> Any:
-        """Sparse weights of the arcs of a class, or of all for `MASK`; `None` where there are none."""
-        if kind not in self._made:
-            from scipy.sparse import csr_matrix
+    @cached_property
+    def _matrices(self) -> tuple[Any, Any]:
+        """Sparse weights of all arcs, back to sources and on to targets."""
+        from scipy.sparse import csr_matrix
 
-            places = np.flatnonzero(self.kinds == kind)
-            part = slice(None) if kind == MASK else self._part(int(places[0])) if len(places) else None
-            self._made[kind] = part and csr_matrix((self.weight[part], (self.source[part], self.target[part])), shape=self.shape)
-        return self._made[kind]
+        matrix = csr_matrix((self.weight, (self.source, self.target)), shape=self.shape)
+        return matrix, matrix.T.tocsr()
 
-    def _part(self, place: int) -> slice:
-        return slice(self.bounds[place], self.bounds[place + 1] if place + 1 < len(self.bounds) else None)
+    def nothing(self, canvases: int, *, onwards: bool) -> Floats:
+        """Weights of 0 after, or before, the position."""
+        return np.zeros((self.shape[onwards], canvases))
+
+    def carried(self, weights: Floats, *, onwards: bool) -> Floats:
+        """[states, b] weights carried over all arcs."""
+        found: Floats = self._matrices[onwards] @ weights
+        return found
+
+    def carry(self, weights: Floats, moved: Floats, kind: int, columns: Integers, *, onwards: bool) -> None:
+        """Add some columns of the weights, carried over the arcs of one class, to the same columns of `moved`."""
+        place = int(np.searchsorted(self.kinds, kind))
+        if place == len(self.kinds) or self.kinds[place] != kind:
+            return
+        part = slice(self.bounds[place], self.bounds[place + 1] if place + 1 < len(self.bounds) else None)
+        ends = (self.source[part], self.target[part]) if onwards else (self.target[part], self.source[part])
+        np.add.at(moved, (ends[1][:, None], columns), weights[ends[0][:, None], columns] * self.weight[part][:, None])
 
     def flows(self, forward: Floats, backward: Floats, classes: int) -> Floats:
-        """[b, classes]: weight that passes through the arcs of each class."""
-        sums = np.zeros((len(forward), classes))
+        """[classes, b]: weight that passes through the arcs of each class, from [states, b] on either hand."""
+        sums = np.zeros((classes, forward.shape[1]))
         if len(self.kinds):
-            flows = forward[:, self.source] * backward[:, self.target] * self.weight
-            sums[:, self.kinds] = np.add.reduceat(flows, self.bounds, axis=1)
+            flows = forward[self.source] * backward[self.target] * self.weight[:, None]
+            sums[self.kinds] = np.add.reduceat(flows, self.bounds, axis=0)
         return sums
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from tasks.world.marginals import MASK, Marginals
 from tasks.world.sizes import SIZES
 
 UNMASKING = ("independent", "exact-count")
+LAST_STEPS = ("sample", "argmax")
 _FILE = "oracle.json"
 
 
@@ -141,11 +142,11 @@ class Oracle:
         (folder / _FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, device: str) -> "Oracle":
-        """The oracle as it was saved; the device does not matter."""
+    def load(cls, folder: Path, device: str, **keys: Any) -> "Oracle":
+        """The oracle as it was saved, but for these keys; the device does not matter."""
         content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         schedule = build(content["schedule"]) if content["schedule"] is not None else None
-        return cls(schedule, view_from_json(content["task"]), **content["keys"])
+        return cls(schedule, view_from_json(content["task"]), **{**content["keys"], **keys})
 
 
 class OracleAR(Oracle):
@@ -169,29 +170,32 @@ class OracleAR(Oracle):
 class OracleDenoiser(Oracle):
     """Absorbing diffusion with the exact posterior marginals as its denoiser.
 
-    Positions that are unmasked in the same step are drawn independently of each other, as in every masked model. After a dead
-    end (revealed tokens that no text has together) the last valid marginals stay. Its likelihood reveals one token at a time,
-    which is exact in every order.
+    Positions that are unmasked in the same step are drawn independently of each other, as in every masked model; in the last
+    step they are drawn too, or take the likeliest token (`last_step`), as systems do that are held against this one. After a
+    dead end (revealed tokens that no text has together) the last valid marginals stay. Its likelihood reveals one token at a
+    time, which is exact in every order.
     """
 
     design = Design(
-        name="oracle-denoiser", kind="oracle", families=("ucg",), space="tokens", kernel="absorbing", schedule="linear-alpha-bar",
-        grains=("sequence",), predicts="x0", posterior="mixture", last_step="sample", unmasking="independent", loss_mask="none",
-        length="fixed canvas with PAD", likelihood="exact",
+        name="oracle-denoiser", kind="oracle", families=("ucg",), space="discrete", kernel="absorbing",
+        schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", posterior="mixture", last_step="sample",
+        unmasking="independent", loss_mask="none", length="fixed canvas with PAD", likelihood="exact",
     )  # fmt: skip
-    defaults = {"size": "small", "unmasking": "independent"}  # noqa: RUF012
+    defaults = {"size": "small", "unmasking": "independent", "last_step": "sample"}  # noqa: RUF012
+    sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking", "last_step")
 
     @classmethod
     def design_for(cls, **keys: Any) -> Design:
-        """The design, with its rule of unmasking.
+        """The design, with its rule of unmasking and its last step.
 
         Raises:
             ValueError: an unknown key or value.
         """
-        unmasking = keys.get("unmasking", cls.defaults["unmasking"])
-        if unmasking not in UNMASKING:
-            raise ValueError(f"unmasking {unmasking!r} is none of {', '.join(UNMASKING)}")
-        return replace(super().design_for(**keys), unmasking=unmasking)
+        chosen = {name: keys.get(name, cls.defaults[name]) for name in cls.sampling_keys}
+        for name, known in (("unmasking", UNMASKING), ("last_step", LAST_STEPS)):
+            if chosen[name] not in known:
+                raise ValueError(f"{name} {chosen[name]!r} is none of {', '.join(known)}")
+        return replace(super().design_for(**keys), **chosen)
 
     @cached_property
     def marginals(self) -> Marginals:
@@ -217,19 +221,33 @@ class OracleDenoiser(Oracle):
 
     def _sampled(self, seeds: Sequence[int], steps: int) -> Integers:
         tokens = np.full((len(seeds), self.automaton.canvas), MASK)
-        kept = self.kept(steps)
-        shares = np.tile(self._prior, (len(seeds), 1, 1))
+        kept, live, ended = self.kept(steps), tokens.copy(), np.zeros(len(seeds), dtype=bool)
         for step in range(steps):
             rngs = [np.random.default_rng(stream_seed(seed, "step", step)) for seed in seeds]
             uniform = np.stack([rng.random((2, tokens.shape[1])) for rng in rngs])
             shown = self._revealed(tokens, uniform[:, 0], float(kept[step]), float(kept[step + 1]))
             rows = np.flatnonzero(shown.any(1))
-            if step and len(rows):
-                found, log_weight = self.marginals(tokens[rows])
-                valid = np.isfinite(log_weight)
-                shares[rows[valid]] = found[valid]
-            tokens = np.where(shown, _inverse(shares, uniform[:, 1]), tokens)
+            shares = self._shares(tokens, live, ended, shown, rows)
+            likeliest = step == steps - 1 and self.keys["last_step"] == "argmax"
+            drawn = shares.argmax(2) if likeliest else _inverse(shares, uniform[rows, 1])
+            tokens[rows] = np.where(shown[rows], drawn, tokens[rows])
         return tokens
+
+    def _shares(self, tokens: Integers, live: Integers, ended: np.ndarray, shown: np.ndarray, rows: Integers) -> Floats:
+        """Marginals of some rows at the positions that are to be shown.
+
+        `live` (the last tokens that some text has) and `ended` (whether no text has the present ones) are kept up to date.
+        """
+        if (tokens[rows] == MASK).all():
+            return np.tile(self._prior, (len(rows), 1, 1))
+        before = live[rows]
+        live[rows] = np.where(ended[rows, None], before, tokens[rows])
+        shares, log_weight = self.marginals(live[rows], shown[rows])
+        now = np.flatnonzero(np.isneginf(log_weight))
+        if len(now):
+            live[rows[now]], ended[rows[now]] = before[now], True
+            shares[now] = self.marginals(before[now], shown[rows[now]])[0]
+        return shares
 
     @cached_property
     def _prior(self) -> Floats:
@@ -260,7 +278,7 @@ class OracleDenoiser(Oracle):
         orders = np.stack([np.random.default_rng(stream_seed(0, "order", text)).permutation(rows.shape[1]) for text in texts])
         shown = np.full_like(rows, MASK)
         for place in orders[known].T:
-            shares, _ = self.marginals(shown[known])
+            shares, _ = self.marginals(shown[known], np.arange(rows.shape[1]) == place[:, None])
             chosen = rows[known, place]
             total[known] -= np.log(shares[np.arange(len(place)), place, chosen])
             shown[np.flatnonzero(known), place] = chosen

@@ -13,7 +13,7 @@ from harness.tokenizer import Tokenizer
 from tasks.world.automaton import Automaton
 from tasks.world.draws import draw
 from tasks.world.language import compiled, language
-from tasks.world.marginals import MASK, Marginals
+from tasks.world.marginals import MASK, TOGETHER, Marginals
 from tasks.world.oracles import OracleAR, OracleDenoiser
 
 
@@ -104,13 +104,31 @@ def test_marginals_are_those_of_enumeration_whatever_is_masked(short, every_text
             np.testing.assert_allclose(shares[position], expected, atol=1e-12)
 
 
+def test_many_canvases_have_the_marginals_of_each_by_itself_and_only_what_is_wanted_is_filled(short, every_text):
+    marginals, rng = Marginals(short), np.random.default_rng(8)
+    rows = np.stack([canvas_of(marginals, text) for text in every_text])
+    rows = np.where(rng.random(rows.shape) < 0.5, MASK, rows)
+    rows[-1, :2] = marginals.padding, 0
+    assert len(rows) > TOGETHER
+    shares, log_weights = marginals(rows)
+    for row, share, weight in zip(rows, shares, log_weights, strict=True):
+        (alone,), (expected,) = marginals(row[None])
+        np.testing.assert_allclose(share, alone, atol=1e-14)
+        assert weight == pytest.approx(expected, abs=1e-12)
+    wanted = rng.random(rows.shape) < 0.3
+    found, again = marginals(rows, wanted)
+    np.testing.assert_array_equal(found[wanted], shares[wanted])
+    np.testing.assert_array_equal(again, log_weights)
+    assert not found[(rows == MASK) & ~wanted][:, : marginals.end].any()
+
+
 def view(automaton):
     texts = [" ".join(automaton.words)]
     return TaskView(name="world", family="ucg", tokenizer=Tokenizer.train("words", texts), max_tokens=automaton.canvas)
 
 
-def denoiser(automaton, **keys):
-    return OracleDenoiser(build("linear-alpha-bar"), view(automaton), size="tiny", **keys)
+def denoiser(automaton, size="tiny", **keys):
+    return OracleDenoiser(build("linear-alpha-bar"), view(automaton), size=size, **keys)
 
 
 def written(model, steps, count=300):
@@ -118,15 +136,17 @@ def written(model, steps, count=300):
     return [answer.texts[0] for answer in model.generate(asked, Sampling(steps=steps))]
 
 
-def test_one_token_at_a_time_in_any_order_gives_the_exact_likelihood(tiny):
-    texts = draw(tiny, 20, np.random.default_rng(6))
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_one_token_at_a_time_in_any_order_gives_the_exact_likelihood(size):
+    automaton = language(size).automaton
+    texts = draw(automaton, 8, np.random.default_rng(6))
     examples = [Example(id=str(index), target=text) for index, text in enumerate(texts)]
-    exact = [-tiny.log_probability(text.split()) for text in texts]
-    for model in (denoiser(tiny), OracleAR(None, view(tiny), size="tiny")):
+    exact = [-automaton.log_probability(text.split()) for text in texts]
+    for model in (denoiser(automaton, size), OracleAR(None, view(automaton), size=size)):
         found = model.likelihood(examples)
         assert found.kind == "exact"
         np.testing.assert_allclose(found.nats, exact, rtol=1e-9)
-    assert denoiser(tiny).nats(["no such text"]) == [math.inf]
+    assert denoiser(automaton, size).nats(["no such text"]) == [math.inf]
 
 
 def test_revealing_one_token_a_step_writes_the_language_and_nothing_else(tiny):
@@ -137,6 +157,30 @@ def test_revealing_one_token_a_step_writes_the_language_and_nothing_else(tiny):
     mean = float(law @ np.arange(len(law)))
     spread = math.sqrt(float(law @ np.arange(len(law)) ** 2) - mean**2)
     assert abs(lengths.mean() - mean) < 4.5 * spread / math.sqrt(len(texts))
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def test_at_small_too_every_text_parses_that_is_revealed_one_token_a_step(small, count):
+    automaton = small.automaton
+    texts = written(denoiser(automaton, "small", unmasking="exact-count"), automaton.canvas, count)
+    assert [text for text in texts if not automaton.contains(text)] == []
+    assert len(set(texts)) > 0.99 * count
+
+
+def test_a_last_step_by_mode_takes_the_likeliest_token_of_every_position(tiny):
+    (law,), _ = Marginals(tiny)(np.full((1, tiny.canvas), MASK))
+    words = [(*tiny.words, None, None)[token] for token in law.argmax(1)]
+    likeliest = " ".join(words[: words.index(None)])
+    assert set(written(denoiser(tiny, last_step="argmax"), 1, 20)) == {likeliest}
+    one_a_step = denoiser(tiny, unmasking="exact-count", last_step="argmax")
+    assert all(tiny.contains(text) for text in written(one_a_step, tiny.canvas))
+
+
+def test_one_training_serves_every_way_of_sampling(tiny, tmp_path):
+    denoiser(tiny).save(tmp_path)
+    keys = {"unmasking": "exact-count", "last_step": "argmax"}
+    assert written(OracleDenoiser.load(tmp_path, "cpu", **keys), 4, 10) == written(denoiser(tiny, **keys), 4, 10)
+    assert set(keys) == set(OracleDenoiser.sampling_keys)
 
 
 def test_more_steps_leave_fewer_errors_and_the_rule_of_unmasking_matters(tiny):
@@ -182,3 +226,5 @@ def test_unknown_keys_are_refused():
         OracleAR.design_for(size="huge")
     with pytest.raises(ValueError, match="unmasking 'all' is none of"):
         OracleDenoiser.design_for(unmasking="all")
+    with pytest.raises(ValueError, match="last_step 'mean' is none of"):
+        OracleDenoiser.design_for(last_step="mean")

@@ -91,6 +91,17 @@ def test_broken_texts_lower_the_rate_by_as_much(task):
     assert f"in language: {300} of 400" in found["true_nll"].flags
 
 
+def test_true_nll_is_the_mean_of_what_is_in_the_language_and_finite_whatever_else_is_there(task):
+    automaton = task.language.automaton
+    valid = draw(automaton, 30, np.random.default_rng(8))
+    found = WorldExact()(evaluation(task, "ucg", [*valid, *["the the the"] * 70]))
+    nll = found["true_nll"]
+    assert nll.value == pytest.approx(np.mean([-automaton.log_probability(text.split()) for text in valid]))
+    assert np.isfinite([nll.value, nll.low, nll.high]).all()
+    assert (nll.n, found["in_language"].value) == (30, 0.3)
+    assert nll.flags[0] == "in language: 30 of 100"
+
+
 def test_true_nll_is_refused_where_nothing_is_in_the_language(task):
     found = WorldExact()(evaluation(task, "ucg", ["the the the", ""] * 20))
     assert found["in_language"].value == 0
