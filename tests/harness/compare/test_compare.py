@@ -112,6 +112,15 @@ def test_repetitions_of_an_item_are_one(cells):
     assert one(compare_systems(cells.store, "a", "b"))[1].comparison.n == 60
 
 
+def test_items_of_one_source_are_one(cells):
+    asked = {name: f"ask {index // 2}" for index, name in enumerate(IDS)}
+    cells.add("a", 0, hits(0.8), asked=asked), cells.add("b", 0, hits(0.4, 1), asked=asked)
+    assert one(compare_systems(cells.store, "a", "b"))[1].comparison.n == 60
+    free = dict.fromkeys(IDS)
+    cells.add("c", 0, hits(0.8), asked=free), cells.add("d", 0, hits(0.4, 1), asked=free)
+    assert one(compare_systems(cells.store, "c", "d"))[1].comparison.n == 120
+
+
 def test_records_of_two_cells_give_the_paired_tests_of_sacrebleu(cells, monkeypatch):
     # `harness compare` takes 10,000 resamples, for which sacreBLEU needs half a minute
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
