@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 
 from baselines.autoregressive.gpt import GPT
-from baselines.autoregressive.model import right_padded
+from baselines.autoregressive.model import SCORED_TOGETHER, right_padded
 from harness.contracts import Example, Likelihood, Request
 from harness.design import Design
 from harness.tokenizer import BOS, EOS, PAD
@@ -42,6 +42,28 @@ class Judge(GPT):
         ids = [[*text, EOS] for text in self.task.tokenizer.encode_batch(list(texts))]
         examples = [Example(id=str(place), target=text) for place, text in enumerate(texts)]
         return self._likelihood(ids, examples, [len(text.encode()) for text in texts])
+
+    @torch.inference_mode()
+    def likelihood_after_first(self, texts: Sequence[str]) -> Likelihood:
+        """Likelihood of every token after the first, given BOS and the first; EOS is not scored.
+
+        Parts of the literature define perplexity so, since their scorers read no BOS.
+
+        Args:
+            texts: any texts; those of fewer than two tokens have 0 nats and 0 tokens.
+        """
+        self.eval()
+        ids = self.task.tokenizer.encode_batch(list(texts))
+        nats = torch.zeros(len(ids), dtype=torch.float64)
+        order = sorted((place for place in range(len(ids)) if len(ids[place]) > 1), key=lambda place: len(ids[place]))
+        for start in range(0, len(order), SCORED_TOGETHER):
+            part = order[start : start + SCORED_TOGETHER]
+            batch = self.tensors([ids[place] for place in part], [Example(id=str(place), target="") for place in part])
+            batch["ends"][:, 0] += 1
+            nats[part] = self.nats({name: tensor.to(self._device) for name, tensor in batch.items()}).cpu().double()
+        tokens = tuple(max(len(text) - 1, 0) for text in ids)
+        sizes = tuple(len(text.encode()) for text in texts)
+        return Likelihood(nats=tuple(nats.tolist()), tokens=tokens, bytes=sizes, kind="exact", estimator="ar-exact")
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str]) -> Float32[np.ndarray, "n D"]:

@@ -38,7 +38,11 @@ class Measurement:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """The judge, or a model in its place: scores and embeds text that it did not write."""
+    """The judge, or a model in its place: scores and embeds text that it did not write.
+
+    It may offer `likelihood_after_first(texts)`: likelihood of every token after the first, EOS left out, for definitions of
+    the literature; `None` where it cannot.
+    """
 
     signature: str
 
@@ -93,8 +97,9 @@ class Metric(Protocol):
         values: name of every value -> True where higher is better, False where lower is, `None` where neither.
 
     A metric may offer `libraries`, names of installed packages: another version of one of them is another number to measure;
-    `depends_on() -> Mapping[str, str | None]`, what else its numbers depend on, such as the sha256 of weights in a folder; and
-    `exposes`, name of a value -> names of the canaries that it must put below every real model.
+    `depends_on() -> Mapping[str, str | None]`, what else its numbers depend on, such as the sha256 of weights in a folder;
+    `of_task`, in words, what of a task it reads beside texts and references, without which texts from elsewhere cannot be
+    scored; and `exposes`, name of a value -> names of the canaries that it must put below every real model.
     """
 
     name: ClassVar[str]
@@ -104,5 +109,21 @@ class Metric(Protocol):
     values: ClassVar[Mapping[str, bool | None]]
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure; a refusal is a `Measurement` whose value is `None` and whose reason says why."""
+        """Measure; a refusal is a `Measurement` whose value is `None` and whose reason says why.
+
+        Raises:
+            MeasurementRefused: none of the values can be given.
+        """
         ...
+
+
+def cluster_of(name: str, condition: str | None) -> str:
+    """What an item is one observation of: its source or control, which others may share; else its id before `#`.
+
+    The sign tells repetitions of one item apart.
+
+    Args:
+        name: id of the item.
+        condition: source, or canonical text of the control; `None` without one.
+    """
+    return name.partition("#")[0] if condition is None else condition

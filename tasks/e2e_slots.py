@@ -41,6 +41,7 @@ class SlotErrors:
     version: ClassVar[int] = 1
     families: ClassVar[tuple[Family, ...]] = ("a2t",)
     needs: ClassVar[tuple[str, ...]] = ()
+    of_task: ClassVar[tuple[str, ...]] = ("E2E attributes",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "slot_error_rate": False, "slots_missing": False, "slots_wrong": False, "slots_hallucinated": False,
         "slots_right": True, "slots_right_corrected": True,

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from harness.measurement import cluster_of
 from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.runner.artefacts import unpack_generations, unpack_json
 from harness.stats.intervals import Aggregate
@@ -61,6 +62,11 @@ class Outcome:
         record = self._record("generate")
         digest = record.blobs.get("asked.json.gz") if record else None
         return unpack_json(self.store.get(digest)) if digest else {}
+
+    @cached_property
+    def clusters(self) -> Mapping[str, str]:
+        """What every item is one observation of: items that share a condition are one, and so are repetitions."""
+        return {name: cluster_of(name, self.asked.get(name, {}).get("condition")) for name in self.ids}
 
     @cached_property
     def scores(self) -> Mapping[str, Scored]:

@@ -184,7 +184,7 @@ def _betters(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R
 
 @dataclass(frozen=True, slots=True)
 class _Picks:
-    """How often each draw takes each item: the same for all systems. Repetitions of an item go together."""
+    """How often each draw takes each item: the same for all systems. Items of one source or control go together."""
 
     ids: tuple[str, ...]
     clusters: tuple[str, ...]
@@ -193,9 +193,9 @@ class _Picks:
     @classmethod
     def of(cls, outcomes: Sequence[Sequence[Outcome]], rng: np.random.Generator) -> "_Picks":
         """Draws of the items that the largest cell answers."""
-        ids = max((outcome.ids for group in outcomes for outcome in group), key=len)
-        clusters = tuple(name.partition("#")[0] for name in ids)
-        return cls(ids, clusters, np.concatenate(list(resample_counts(len(set(clusters)), resamples=DRAWS, rng=rng))))
+        largest = max((outcome for group in outcomes for outcome in group), key=lambda outcome: len(outcome.ids))
+        clusters = tuple(largest.clusters.values())
+        return cls(largest.ids, clusters, np.concatenate(list(resample_counts(len(set(clusters)), resamples=DRAWS, rng=rng))))
 
 
 def _quality(group: Sequence[Outcome], metric: str, picks: _Picks, rng: np.random.Generator) -> Float[np.ndarray, " R"]:

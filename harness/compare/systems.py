@@ -216,11 +216,11 @@ def _common(a: Sequence[Outcome], b: Sequence[Outcome]) -> list[str]:
 
 
 def sides_of(a: Sequence[Outcome], b: Sequence[Outcome], name: str) -> Sides:
-    """Statistics of a value on the items that all cells share, repetitions of an item together."""
+    """Statistics of a value on the items that all cells share, those of one source or control together."""
     scored, common = a[0].scores[name], _common(a, b)
     left, right = (np.stack([_aligned(outcome, name, common) for outcome in side]) for side in (a, b))
     crossed = a[0].row.family != "ucg" or scored.of_targets
-    return Sides(left, right, scored.aggregate, crossed).gathered([item.partition("#")[0] for item in common])
+    return Sides(left, right, scored.aggregate, crossed).gathered([a[0].clusters[item] for item in common])
 
 
 def _aligned(outcome: Outcome, name: str, common: Sequence[str]) -> Float[np.ndarray, "n K"]:

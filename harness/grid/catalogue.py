@@ -23,6 +23,10 @@ CONTRACTS: dict[Group, tuple[str, ...]] = {
     "metrics": ("name", "version", "families", "needs", "values"),
 }
 
+_CONTRACT: dict[Group, str] = {
+    "models": "harness/contracts.py", "tasks": "harness/contracts.py", "metrics": "harness/measurement.py",
+}  # fmt: skip
+
 
 @dataclass
 class Catalogue:
@@ -57,7 +61,7 @@ class Catalogue:
         found = self.target(group, name).load()
         missing = [member for member in CONTRACTS[group] if not hasattr(found, member)]
         if missing:
-            raise GridError(f"{name} is registered under {group} but lacks {', '.join(missing)}; see harness/contracts.py.")
+            raise GridError(f"{name} is registered under {group} but lacks {', '.join(missing)}; see {_CONTRACT[group]}.")
         return found
 
     def design(self, entry: ModelEntry) -> Design:
@@ -125,7 +129,11 @@ class Catalogue:
         return cast(str, self._once(("print", entry.content, family), lambda: self.task(entry).fingerprint(family)))
 
     def metric(self, name: str) -> Metric:
-        """The metric object."""
+        """The metric object.
+
+        Raises:
+            GridError: something of it is missing.
+        """
         return cast(Metric, self._once(("metric", name), lambda: self._loaded("metrics", name)()))
 
     def libraries(self, name: str) -> dict[str, str | None]:

@@ -2,14 +2,35 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from harness.contracts import stream_seed
-from harness.measurement import Evaluation, Measurement
+from harness.errors import MeasurementRefused
+from harness.measurement import Evaluation, Measurement, Metric, cluster_of
 from harness.metrics.profiles import profile
 from harness.stats.intervals import LEAST, Aggregate, Interval, clustered_bootstrap, clustered_wilson
+
+
+def measurements(metric: Metric, evaluation: Evaluation) -> dict[str, Measurement]:
+    """What a metric measures, with every value a finite number or absent with a reason."""
+    try:
+        found = metric(evaluation)
+    except MeasurementRefused as refused:
+        return refusals(metric.values, str(refused), n=len(evaluation.texts), signature=metric.name)
+    return {name: _number_or_reason(metric, value) for name, value in found.items()}
+
+
+def _number_or_reason(metric: Metric, found: Measurement) -> Measurement:
+    if found.value is None:
+        return found if found.reason else replace(found, reason=f"metric {metric.name} gave neither a value nor a reason")
+    if not math.isfinite(found.value):
+        return refusal(f"metric {metric.name} gave {found.value}", n=found.n, signature=found.signature)
+    if all(end is None or math.isfinite(end) for end in (found.low, found.high)):
+        return found
+    return replace(found, low=None, high=None, flags=(*found.flags, "no interval: its ends are not finite"))
 
 
 def checked_texts(evaluation: Evaluation) -> list[str]:
@@ -39,14 +60,14 @@ def resamples(evaluation: Evaluation) -> int:
 
 
 def clusters(evaluation: Evaluation) -> list[str]:
-    """The item that each example is: its id before `#`, which tells repetitions of one item apart."""
-    return [example.id.partition("#")[0] for example in evaluation.examples]
+    """What each example is one observation of: examples that share a source or a control are one, and so are repetitions."""
+    return [cluster_of(example.id, example.condition) for example in evaluation.examples]
 
 
 def over_items(
     evaluation: Evaluation, statistics: Float[np.ndarray, "n K"], aggregate: Aggregate, *, name: str
 ) -> Interval | None:
-    """Bootstrap interval of a value over items; repetitions of one item stay together.
+    """Bootstrap interval of a value over items; those of one source or control stay together.
 
     Args:
         evaluation: whose examples the statistics belong to, one row each.
@@ -59,10 +80,17 @@ def over_items(
 
 
 def share(evaluation: Evaluation, hits: Sequence[bool], *, signature: str, flags: tuple[str, ...] = ()) -> Measurement:
-    """A share of the examples with Wilson's interval, in which repetitions of one item go together."""
+    """A share of the examples with Wilson's interval, in which those of one source or control go together."""
     rows = np.stack([np.array(hits, dtype=np.float64), np.ones(len(hits))], axis=1)
     interval = clustered_wilson(rows, clusters(evaluation))
     return measured(sum(hits) / len(hits), interval, n=len(hits), signature=signature, flags=flags, items=rows[:, 0])
+
+
+def why_nothing(texts: Sequence[str]) -> str | None:
+    """Why texts say nothing: there are none, or all are empty; `None` where one says something."""
+    if not texts:
+        return "no items"
+    return None if any(text.strip() for text in texts) else f"all {len(texts)} texts are empty"
 
 
 def empty_flags(texts: Sequence[str]) -> tuple[str, ...]:

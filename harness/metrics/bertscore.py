@@ -15,6 +15,7 @@ from jaxtyping import Float
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
+from harness.metrics.references import references_of
 from harness.stats.intervals import ratio_of_sums
 
 FOLDER = "HARNESS_BERTSCORE"
@@ -33,7 +34,7 @@ class BertScore:
     """
 
     name: ClassVar[str] = "bertscore"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
@@ -49,10 +50,11 @@ class BertScore:
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references; refused where there is no encoder."""
-        texts, references = checked_texts(evaluation), [example.accepted for example in evaluation.examples]
+        texts, references = checked_texts(evaluation), references_of(evaluation.examples)
         encoder = Encoder.named() if texts else "no items"
-        if isinstance(encoder, str):
-            return refusals(self.values, encoder, n=len(texts), signature="bertscore")
+        if isinstance(references, str) or isinstance(encoder, str):
+            reason = references if isinstance(references, str) else str(encoder)
+            return refusals(self.values, reason, n=len(texts), signature="bertscore")
         scores, cut_off = bert_scores(texts, references, encoder)
         flags = (*empty_flags(texts), *((f"{cut_off} texts cut to {encoder.longest} tokens",) if cut_off else ()))
         found = {}

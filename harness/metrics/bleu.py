@@ -24,7 +24,7 @@ class Bleu:
     """
 
     name: ClassVar[str] = "bleu"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)

@@ -23,7 +23,7 @@ class ChrF:
     """
 
     name: ClassVar[str] = "chrf"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)

@@ -10,9 +10,9 @@ from sacrebleu.metrics.bleu import BLEU
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals, share
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, share, why_nothing
 from harness.metrics.bleu import corpus_bleu
-from harness.metrics.references import corpus_measurement, statistics_of
+from harness.metrics.references import corpus_measurement, references_of, statistics_of
 from harness.metrics.sources import sources_of
 
 ALPHA = 0.8
@@ -32,7 +32,7 @@ class Copying:
     """
 
     name: ClassVar[str] = "copying"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("t2t",)
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -40,16 +40,17 @@ class Copying:
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"ibleu": ("copy-source",), "exact_copy_rate": ("copy-source",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure the selected texts; refused where an example has no source."""
+        """Measure the selected texts; refused where an example has no source, or all texts are empty."""
         texts, sources = checked_texts(evaluation), sources_of(evaluation.examples)
-        if not texts or isinstance(sources, str):
-            return refusals(self.values, sources if isinstance(sources, str) else "no items", n=len(texts), signature="copying")
+        reason = sources if isinstance(sources, str) else why_nothing(texts)
+        if isinstance(sources, str) or reason:
+            return refusals(self.values, str(reason), n=len(texts), signature="copying")
         metric = BLEU(tokenize="13a", force=True)
         copied = corpus_measurement(_of_sources(evaluation, sources), metric, corpus_bleu, name="copy_bleu", kind="bleu")
         hits = [bool(text.strip()) and text.split() == source.split() for text, source in zip(texts, sources, strict=True)]
         return {
             "copy_bleu": dataclasses.replace(copied, signature=f"of:source|{copied.signature}"),
-            "ibleu": _ibleu(evaluation, texts, sources),
+            "ibleu": _ibleu(evaluation, texts, sources, references_of(evaluation.examples)),
             "exact_copy_rate": share(evaluation, hits, signature="share|wilson|copy:same words", flags=empty_flags(texts)),
         }
 
@@ -66,10 +67,14 @@ def _of_sources(evaluation: Evaluation, sources: Sequence[str]) -> Evaluation:
     return dataclasses.replace(evaluation, examples=examples)
 
 
-def _ibleu(evaluation: Evaluation, texts: Sequence[str], sources: Sequence[str]) -> Measurement:
+def _ibleu(
+    evaluation: Evaluation, texts: Sequence[str], sources: Sequence[str], references: list[tuple[str, ...]] | str
+) -> Measurement:
+    if isinstance(references, str):
+        return refusal(references, n=len(texts), signature="ibleu")
     against_sources, metric = BLEU(tokenize="13a", force=True), BLEU(tokenize="13a", force=True)
     copied = statistics_of(against_sources, texts, [[source] for source in sources])
-    rows = np.concatenate([statistics_of(metric, texts, [example.accepted for example in evaluation.examples]), copied], axis=1)
+    rows = np.concatenate([statistics_of(metric, texts, references), copied], axis=1)
     return measured(
         float(corpus_ibleu(rows.sum(0)[None])[0]), over_items(evaluation, rows, corpus_ibleu, name="ibleu"), n=len(texts),
         signature=f"alpha:{ALPHA}|{metric.get_signature().format()}", flags=empty_flags(texts), items=rows, aggregate="ibleu",

@@ -30,7 +30,7 @@ class Diversity:
     """
 
     name: ClassVar[str] = "diversity"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)

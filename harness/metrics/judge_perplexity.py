@@ -3,15 +3,17 @@
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
+from harness.contracts import Likelihood
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals
-from harness.stats.intervals import Interval, ratio_of_sums
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, why_nothing
+from harness.stats.intervals import Interval, median_interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
 
 LARGEST = math.log(sys.float_info.max)
@@ -21,16 +23,18 @@ class JudgePerplexity:
     """How predictable samples are to the judge: exp(sum of nats / sum of tokens), EOS included, pooled over samples.
 
     Low values are not good by themselves: repetition lowers them. So the mean unigram entropy of a sample's tokens
-    (nats) stands beside it, for samples and for human text. A diagnostic; not the model's own likelihood. Items of the
-    perplexity are (nats, tokens) for each sample.
+    (nats) stands beside it, for samples and for human text, and so does the median over samples of their own perplexities, which
+    a few long or strange samples do not move. A diagnostic; not the model's own likelihood. Items of the perplexity are
+    (nats, tokens) for each sample. Where all samples are empty it is undefined.
     """
 
     name: ClassVar[str] = "judge-perplexity"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     values: ClassVar[Mapping[str, bool | None]] = {
-        "judge_ppl": False, "judge_nats_per_byte": False, "sample_entropy": None, "human_entropy": None,
+        "judge_ppl": False, "judge_ppl_median": False, "judge_nats_per_byte": False, "sample_entropy": None,
+        "human_entropy": None,
     }  # fmt: skip
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"judge_ppl": ("shuffled-human",)}
 
@@ -48,16 +52,58 @@ class JudgePerplexity:
         }
 
 
-def _scored(evaluation: Evaluation, texts: Sequence[str]) -> dict[str, Measurement]:
-    assert evaluation.judge is not None
-    judged = evaluation.judge.likelihood_of_texts(texts)
-    rows = np.array([judged.nats, judged.tokens, judged.bytes], dtype=np.float64).T
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the judge says of texts.
+
+    Attributes:
+        rows: nats, tokens and bytes of every text.
+        signature: of the judge, and whether its values are exact.
+    """
+
+    rows: Float[np.ndarray, "n 3"]
+    signature: str
+
+
+def judged(evaluation: Evaluation, texts: Sequence[str]) -> Judged | str:
+    """What the judge says of texts, or why that is nothing.
+
+    Raises:
+        ValueError: it gave another number of values than there are texts.
+    """
+    reason = "no judge to score with" if evaluation.judge is None else why_nothing(texts)
+    if evaluation.judge is None or reason:
+        return str(reason)
+    found = evaluation.judge.likelihood_of_texts(texts)
+    return _checked(found, texts, f"scorer:{evaluation.judge.signature}|kind:{found.kind}")
+
+
+def _checked(found: Likelihood, texts: Sequence[str], signature: str) -> Judged | str:
+    rows = np.array([found.nats, found.tokens, found.bytes], dtype=np.float64).T
     if len(rows) != len(texts):
         raise ValueError(f"the judge scored {len(rows)} of {len(texts)} texts: expected every one, empty ones included")
-    signature = f"scorer:{evaluation.judge.signature}|kind:{judged.kind}|pooled|eos:1"
+    bad = np.flatnonzero(~np.isfinite(rows[:, 0]))
+    if len(bad):
+        return f"the judge's likelihood of {len(bad)} of {len(rows)} texts is not finite, the first is text {bad[0]}"
+    silent = int(np.count_nonzero(rows[:, 1] < 1))
+    return (
+        f"the judge counts no token in {silent} of {len(rows)} texts; expected EOS at least"
+        if silent
+        else Judged(rows, signature)
+    )
+
+
+def _scored(evaluation: Evaluation, texts: Sequence[str]) -> dict[str, Measurement]:
+    found = judged(evaluation, texts)
+    if isinstance(found, str):
+        return refusals(
+            dict.fromkeys(("judge_ppl", "judge_ppl_median", "judge_nats_per_byte")), found, n=len(texts), signature="judge"
+        )
+    signature, flags = f"{found.signature}|pooled|eos:1", empty_flags(texts)
     return {
-        "judge_ppl": _perplexity(evaluation, rows, signature, empty_flags(texts)),
-        "judge_nats_per_byte": _per_byte(evaluation, rows, signature, empty_flags(texts)),
+        "judge_ppl": _perplexity(evaluation, found.rows, signature, flags),
+        "judge_ppl_median": _median(found.rows, f"{found.signature}|median of samples|eos:1", flags),
+        "judge_nats_per_byte": _per_byte(evaluation, found.rows, signature, flags),
     }
 
 
@@ -69,6 +115,17 @@ def _perplexity(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signatur
     return measured(
         math.exp(logarithm), ends, n=len(rows), signature=signature, flags=flags, items=rows[:, :2], aggregate="exp-ratio"
     )
+
+
+def _median(rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
+    logarithms = rows[:, 0] / rows[:, 1]
+    interval = median_interval(logarithms)
+    if max(float(np.median(logarithms)), interval.high if interval else 0.0) > LARGEST:
+        reason = f"{np.median(logarithms):.4g} nats per token in half of the samples: the perplexity overflows"
+        return refusal(reason, n=len(rows), signature=signature)
+    ends = interval.map(math.exp) if interval else None
+    value = math.exp(float(np.median(logarithms)))
+    return measured(value, ends, n=len(rows), signature=signature, flags=flags, no_interval="fewer than 6 samples")
 
 
 def _per_byte(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:

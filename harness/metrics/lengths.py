@@ -23,7 +23,7 @@ class Lengths:
     """
 
     name: ClassVar[str] = "lengths"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {

@@ -25,7 +25,7 @@ class OwnLikelihood:
     """
 
     name: ClassVar[str] = "likelihood"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
     values: ClassVar[Mapping[str, bool | None]] = {"own_nll_per_token": False, "own_bits_per_byte": False}
@@ -40,10 +40,8 @@ class OwnLikelihood:
         if own is None:
             return refusals(self.values, "the model gives no likelihood", n=0, signature="own likelihood")
         signature = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:{evaluation.view.tokenizer.digest[:12]}"
-        rows = np.array([own.nats, own.tokens, own.bytes], dtype=np.float64).T
-        if len(rows) != len(evaluation.examples):
-            raise ValueError(f"the model gave a likelihood for {len(rows)} of {len(evaluation.examples)} targets: expected each")
-        reason = _reason_to_refuse(own, rows)
+        rows = rows_of(own, len(evaluation.examples))
+        reason = why_refused(own, rows)
         if reason:
             return refusals(self.values, reason, n=len(rows), signature=signature)
         return {
@@ -61,7 +59,20 @@ def _pooled(evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 
     )
 
 
-def _reason_to_refuse(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | None:
+def rows_of(own: Likelihood, targets: int) -> Float[np.ndarray, "n 3"]:
+    """Nats, tokens and bytes of every target.
+
+    Raises:
+        ValueError: another number of values than there are targets.
+    """
+    rows = np.array([own.nats, own.tokens, own.bytes], dtype=np.float64).T
+    if len(rows) != targets:
+        raise ValueError(f"the model gave a likelihood for {len(rows)} of {targets} targets: expected each")
+    return rows
+
+
+def why_refused(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | None:
+    """Why a likelihood is none that text can have; `None` where it is one."""
     if not len(rows):
         return "no items"
     bad = np.flatnonzero(~np.isfinite(rows[:, 0]))

@@ -9,7 +9,17 @@ from jaxtyping import Float
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, clusters, empty_flags, measured, over_items, refusal, share
+from harness.metrics.answers import (
+    checked_texts,
+    clusters,
+    empty_flags,
+    measured,
+    over_items,
+    refusal,
+    refusals,
+    share,
+    why_nothing,
+)
 from harness.metrics.words import ngrams, word_ids
 from harness.stats.intervals import clustered_wilson, ratio_of_sums
 
@@ -25,9 +35,10 @@ class Memorisation:
     """
 
     name: ClassVar[str] = "memorisation"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
+    of_task: ClassVar[tuple[str, ...]] = ("training split",)
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "memorised_texts": None, "memorised_8grams": None, "human_memorised_texts": None, "human_memorised_8grams": None,
@@ -36,13 +47,13 @@ class Memorisation:
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"memorised_excess": ("train-copier",)}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
-        """Measure the selected texts and the test targets."""
+        """Measure the selected texts and the test targets; refused where all texts are empty."""
         texts, targets = checked_texts(evaluation), [example.target for example in evaluation.examples]
         train = [example.target for example in evaluation.train]
         signature = f"tok:13a|order:{ORDER}|train:{len(train)}|sacrebleu:{sacrebleu.__version__}"
-        if not texts or not train:
-            reason = "no items" if train else "there is no training split to look in"
-            return {name: refusal(reason, n=len(texts), signature=signature) for name in self.values}
+        reason = why_nothing(texts) if train else "there is no training split to look in"
+        if reason:
+            return refusals(self.values, reason, n=len(texts), signature=signature)
         known = set(train)
         written, human = np.split(in_training([*texts, *targets], train), 2)
         return {
@@ -71,7 +82,8 @@ def _excess(evaluation: Evaluation, texts: Sequence[str], targets: Sequence[str]
     rows = np.stack([np.subtract(copied, human, dtype=np.float64), np.ones(len(texts))], axis=1)
     interval = over_items(evaluation, rows, ratio_of_sums, name="memorised_excess")
     ends = interval.map(lambda end: max(end, 0.0)) if interval else None
-    return measured(max(float(rows[:, 0].mean()), 0.0), ends, n=len(texts), signature=signature)
+    value = max(float(rows[:, 0].mean()), 0.0)
+    return measured(value, ends, n=len(texts), signature=signature, flags=empty_flags(texts))
 
 
 def _is_copy(text: str, known: set[str]) -> bool:
@@ -79,7 +91,7 @@ def _is_copy(text: str, known: set[str]) -> bool:
 
 
 def _copies(evaluation: Evaluation, texts: Sequence[str], known: set[str], signature: str) -> Measurement:
-    return share(evaluation, [_is_copy(text, known) for text in texts], signature=signature)
+    return share(evaluation, [_is_copy(text, known) for text in texts], signature=signature, flags=empty_flags(texts))
 
 
 def _shared(

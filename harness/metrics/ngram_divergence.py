@@ -16,20 +16,22 @@ from harness.metrics.words import ngrams, word_ids
 from harness.stats.standard_errors import jackknife
 
 _ORDERS = (1, 2, 3)
+_BEGIN, _END = 0, 1
 
 
 class NgramDivergence:
     """Jensen-Shannon divergence in bits (Lin 1991, IEEE Trans. Inf. Theory 37) of n-grams, n = 1, 2, 3.
 
-    n-grams are those of words (13a) within a text, pooled over the texts of a side: 0 where both sides use the same ones
-    equally often, 1 where they share none. Estimated from counts it is far above the divergence of the laws, the more so
+    n-grams are those of words (13a) within a text with marks of its beginning and end, so that a text of m words has m + 1 of
+    each order and an empty one counts too, pooled over the texts of a side: 0 where both sides use the same ones equally
+    often, 1 where they share none. Estimated from counts it is far above the divergence of the laws, the more so
     the longer the n-grams and the fewer the texts: `jsd_n_ceiling` is what as many other human texts have. Of the order of
     words it sees what an n-gram sees, and nothing of one text's coherence. The interval is a jackknife over the texts of
     either side, which does not repeat texts, as a bootstrap does, which would bias it further.
     """
 
     name: ClassVar[str] = "ngram-divergence"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -46,8 +48,8 @@ class NgramDivergence:
         """Measure the selected texts, and other human texts, against the examples' targets."""
         n, signature = len(checked_texts(evaluation)), _signature(evaluation)
         reason = why_not_compared(evaluation, least=LEAST, otherwise="a divergence of n-grams would be mostly bias")
-        if reason is None and len(set(evaluation.texts)) == 1:
-            reason = "all samples are the same: one text repeated is no distribution"
+        reason = reason or _repeated("samples", evaluation.texts)
+        reason = reason or _repeated("references", [example.target for example in evaluation.examples])
         if reason:
             return refusals(self.values, reason, n=n, signature=signature)
         texts, humans = sides(evaluation), other_human_texts(evaluation)
@@ -55,12 +57,12 @@ class NgramDivergence:
         found: dict[str, Measurement] = {}
         for order, (samples, references, *ceiling) in zip(_ORDERS, counted(texts.samples, texts.references, others), strict=True):
             name, signed, biased = f"jsd_{order}", f"{signature}|order:{order}", biased_flags(n, f"jsd_{order}_ceiling")
-            found[name] = _measured(samples, references, signed, (*biased, *empty_flags(evaluation.texts)), "samples")
+            found[name] = _measured(samples, references, signed, (*biased, *empty_flags(evaluation.texts)))
             if isinstance(humans, str):
                 found[f"{name}_ceiling"] = refusal(humans, n=n, signature=signed)
             else:
                 signed, flags = f"{signed}|humans:{humans.digest}", (*biased, *humans.flags)
-                found[f"{name}_ceiling"] = _measured(ceiling[0], references, signed, flags, "other human texts")
+                found[f"{name}_ceiling"] = _measured(ceiling[0], references, signed, flags)
         return found
 
 
@@ -86,14 +88,28 @@ class Counted:
 
 def counted(*groups: Sequence[str]) -> Iterator[list[Counted]]:
     """n-grams of every group of texts, for n = 1, 2, 3; equal n-grams of one order have equal integers in all groups."""
-    words, owner = word_ids([text for group in groups for text in group])
     ends = np.cumsum([0, *map(len, groups)])
-    for grams, place in ngrams(words, owner, longest=_ORDERS[-1]):
+    words, owner = _marked(*word_ids([text for group in groups for text in group]), int(ends[-1]))
+    for order, (grams, place) in enumerate(ngrams(words, owner, longest=_ORDERS[-1]), start=1):
+        # those that hold a word or the end: the first ones of a text lie among the marks of its beginning
+        nth = np.arange(len(place)) - np.searchsorted(place, place)
+        grams, place = grams[nth >= _ORDERS[-1] - order], place[nth >= _ORDERS[-1] - order]
         kinds, cuts = int(grams.max(initial=-1)) + 1, np.searchsorted(place, ends)
         yield [
             Counted(grams[start:stop], place[start:stop] - first, len(group), kinds)
             for start, stop, first, group in zip(cuts[:-1], cuts[1:], ends[:-1], groups, strict=True)
         ]
+
+
+def _marked(
+    words: Int[np.ndarray, " m"], owner: Int[np.ndarray, " m"], n: int
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Words of n texts with two marks before each text and one after it."""
+    before, place = np.repeat(np.arange(n), _ORDERS[-1] - 1), np.arange(n)
+    everything = np.concatenate([np.full(len(before), _BEGIN), words + 2, np.full(n, _END)])
+    texts = np.concatenate([before, owner, place])
+    order = np.lexsort((np.repeat([0, 1, 2], [len(before), len(words), n]), texts))
+    return everything[order], texts[order]
 
 
 def jensen_shannon(p: Float[np.ndarray, " V"], q: Float[np.ndarray, " V"]) -> float:
@@ -108,7 +124,7 @@ def left_out(side: Counted, other: Float[np.ndarray, " V"]) -> Float[np.ndarray,
     all texts of one length share a sum over the vocabulary, to which each adds the change in its own n-grams.
 
     Args:
-        side: at least two of its texts have n-grams.
+        side: at least two texts.
         other: the other distribution.
     """
     counts, rest = side.counts, len(side.grams) - side.lengths
@@ -130,19 +146,23 @@ def _towards_mean(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.where(present, p * np.log2(np.where(present, 2 * p, 1) / np.where(present, p + q, 1)), 0.0)
 
 
-def _measured(side: Counted, references: Counted, signature: str, flags: tuple[str, ...], told: str) -> Measurement:
-    for name, texts in ((told, side), ("references", references)):
-        if np.count_nonzero(texts.lengths) < 2:
-            return refusal(f"fewer than 2 {name} have an n-gram of this order", n=side.texts, signature=signature)
+def _measured(side: Counted, references: Counted, signature: str, flags: tuple[str, ...]) -> Measurement:
     p, q = (texts.counts / len(texts.grams) for texts in (side, references))
     value = jensen_shannon(p, q)
     interval = jackknife(value, left_out(side, q), left_out(references, p), least=0.0, most=1.0)
     return measured(value, interval, n=side.texts, signature=signature, flags=flags)
 
 
+def _repeated(side: str, texts: Sequence[str]) -> str | None:
+    different = {" ".join(text.split()) for text in texts}
+    if different == {""}:
+        return f"all {side} are empty"
+    return f"all {side} are the same: one text repeated is no distribution" if len(different) == 1 else None
+
+
 def _signature(evaluation: Evaluation) -> str:
-    view = evaluation.view
+    view, references = evaluation.view, references_digest(evaluation)
     return (
-        f"tok:13a|bits|pooled|refs:{references_digest(evaluation)}|cut:{view.max_tokens} by {view.tokenizer.digest[:12]}"
+        f"tok:13a|marks:begin end|bits|pooled|refs:{references}|cut:{view.max_tokens} by {view.tokenizer.digest[:12]}"
         f"|n:{len(evaluation.texts)}|se:jackknife|sacrebleu:{sacrebleu.__version__}"
     )

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.base import Metric as SacreMetric
 
+from harness.contracts import Example
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
 from harness.stats.intervals import Aggregate
@@ -28,6 +29,27 @@ def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:
     return [[accepted[k] if k < len(accepted) else None for accepted in references] for k in range(most)]
 
 
+def references_of(examples: Sequence[Example]) -> list[tuple[str, ...]] | str:
+    """All references of every example, or why there are none.
+
+    Returns:
+        The references in order; a string that says how many are missing where an example has blank ones only.
+
+    Raises:
+        ValueError: references that are one string.
+    """
+    accepted = [example.accepted for example in examples]
+    single = next((place for place, texts in enumerate(accepted) if isinstance(texts, str)), None)
+    if single is not None:
+        raise ValueError(f"references of {examples[single].id!r} are a single string: expected a sequence of strings")
+    blank = [place for place, texts in enumerate(accepted) if not any(text.strip() for text in texts)]
+    if blank:
+        return (
+            f"{len(blank)} of {len(accepted)} items have no reference with a word in it, the first is {examples[blank[0]].id!r}"
+        )
+    return accepted
+
+
 def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Float[np.ndarray, "n K"]:
     """Sufficient statistics of every item, as sacreBLEU counts them.
 
@@ -40,7 +62,7 @@ def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequenc
 
 
 def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str, kind: str) -> Measurement:
-    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items, repetitions together.
+    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items.
 
     Args:
         evaluation: what was generated, and for what.
@@ -49,10 +71,10 @@ def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: A
         name: name of the value.
         kind: name of the aggregate.
     """
-    texts = checked_texts(evaluation)
-    if not texts:
-        return refusal("no items", n=0, signature=name)
-    statistics = statistics_of(metric, texts, [example.accepted for example in evaluation.examples])
+    texts, references = checked_texts(evaluation), references_of(evaluation.examples)
+    if not texts or isinstance(references, str):
+        return refusal(references if isinstance(references, str) else "no items", n=len(texts), signature=name)
+    statistics = statistics_of(metric, texts, references)
     score = metric._compute_score_from_stats([int(total) for total in statistics.sum(0)]).score
     interval = over_items(evaluation, statistics, aggregate, name=name)
     signature = metric.get_signature().format()

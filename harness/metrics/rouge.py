@@ -11,6 +11,7 @@ from jaxtyping import Float
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
+from harness.metrics.references import references_of
 from harness.stats.intervals import ratio_of_sums
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Rouge:
     """
 
     name: ClassVar[str] = "rouge"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("rouge-score", "nltk")
@@ -37,10 +38,11 @@ class Rouge:
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
-        texts, references = checked_texts(evaluation), [example.accepted for example in evaluation.examples]
+        texts, references = checked_texts(evaluation), references_of(evaluation.examples)
+        if not texts or isinstance(references, str):
+            reason = references if isinstance(references, str) else "no items"
+            return refusals(self.values, reason, n=len(texts), signature="rouge")
         signature = f"{_count(references)}|stem:porter|best:f1|rouge-score:{version('rouge-score')}|nltk:{version('nltk')}"
-        if not texts:
-            return refusals(self.values, "no items", n=0, signature=signature)
         flags = (*empty_flags(texts), *_foreign(references))
         found = {}
         for name, items in zip(_KINDS, rouge_scores(texts, references).T, strict=True):

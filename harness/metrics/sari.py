@@ -11,6 +11,7 @@ from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
+from harness.metrics.references import references_of
 from harness.metrics.sentence import grams
 from harness.metrics.sources import sources_of
 from harness.stats.intervals import ratio_of_sums
@@ -37,7 +38,7 @@ class Sari:
     """
 
     name: ClassVar[str] = "sari"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     families: ClassVar[tuple[Family, ...]] = ("t2t",)
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -46,15 +47,19 @@ class Sari:
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts; refused where an example has no source."""
-        texts, sources = checked_texts(evaluation), sources_of(evaluation.examples)
+        texts, sources, references = (
+            checked_texts(evaluation),
+            sources_of(evaluation.examples),
+            references_of(evaluation.examples),
+        )
         signature = f"sari|orders:{ORDERS}|case:lc|tok:13a|f1:per order|delete:precision|0/0:0|sacrebleu:{sacrebleu.__version__}"
-        if not texts or isinstance(sources, str):
-            return refusals(self.values, sources if isinstance(sources, str) else "no items", n=len(texts), signature=signature)
+        if not texts or isinstance(sources, str) or isinstance(references, str):
+            reason = next((found for found in (sources, references) if isinstance(found, str)), "no items")
+            return refusals(self.values, reason, n=len(texts), signature=signature)
         cut = Tokenizer13a()
-        triples = zip(sources, texts, evaluation.examples, strict=True)
         items = 100 * np.array([
-            sentence_sari(_words(cut, source), _words(cut, text), [_words(cut, reference) for reference in example.accepted])
-            for source, text, example in triples
+            sentence_sari(_words(cut, source), _words(cut, text), [_words(cut, reference) for reference in accepted])
+            for source, text, accepted in zip(sources, texts, references, strict=True)
         ])  # fmt: skip
         interval = over_items(evaluation, np.stack([items, np.ones_like(items)], axis=1), ratio_of_sums, name="sari")
         flags = empty_flags(texts)

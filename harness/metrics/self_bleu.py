@@ -10,7 +10,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal
+from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, why_nothing
 from harness.metrics.words import ngrams, word_ids
 from harness.stats.intervals import ratio_of_sums
 
@@ -25,7 +25,7 @@ class SelfBleu:
     """
 
     name: ClassVar[str] = "self-bleu"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg",)
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
@@ -35,8 +35,9 @@ class SelfBleu:
         """Measure the selected texts against each other."""
         texts = checked_texts(evaluation)
         signature = f"nrefs:{len(texts) - 1}|case:mixed|eff:yes|tok:13a|smooth:exp|version:{sacrebleu.__version__}|n:{len(texts)}"
-        if len(texts) < 2:
-            return {"self_bleu": refusal("fewer than 2 samples", n=len(texts), signature=signature)}
+        reason = "fewer than 2 samples" if len(texts) < 2 else why_nothing(texts)
+        if reason:
+            return {"self_bleu": refusal(reason, n=len(texts), signature=signature)}
         scores = self_bleu(texts)
         rows = np.stack([scores, np.ones(len(scores))], axis=1)
         interval = over_items(evaluation, rows, ratio_of_sums, name="self_bleu")

@@ -11,6 +11,7 @@ import numpy as np
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
+from harness.metrics.references import references_of
 from harness.stats.intervals import ratio_of_sums
 
 _ORDERS = 4
@@ -71,7 +72,7 @@ class SentenceBleu:
     """
 
     name: ClassVar[str] = "sentence-bleu"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {"sentence_bleu": True}
@@ -80,9 +81,11 @@ class SentenceBleu:
         """Measure the selected texts."""
         texts = checked_texts(evaluation)
         signature = "sentence-bleu|nrefs:1|case:lc|tok:whitespace|smooth:method4|v:1"
-        if not texts:
-            return refusals(self.values, "no items", n=0, signature=signature)
-        wanted = [example.accepted[0].lower() for example in evaluation.examples]
+        references = references_of(evaluation.examples)
+        if not texts or isinstance(references, str):
+            reason = references if isinstance(references, str) else "no items"
+            return refusals(self.values, reason, n=len(texts), signature=signature)
+        wanted = [accepted[0].lower() for accepted in references]
         items = np.array([sentence_bleu(text.lower(), reference) for text, reference in zip(texts, wanted, strict=True)])
         rows = np.stack([items, np.ones_like(items)], axis=1)
         interval = over_items(evaluation, rows, ratio_of_sums, name="sentence_bleu")

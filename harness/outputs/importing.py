@@ -54,8 +54,10 @@ def grid_of_outputs(
         name: of the grid.
 
     Raises:
-        OutputsError: texts and test items do not correspond.
+        OutputsError: texts and test items do not correspond, or the system has no name.
     """
+    if not model.strip():
+        raise OutputsError("--model is empty; give the system the name that it is to have on the leaderboard.")
     chosen = like.profile if like else profile_name
     folder = like.folder if like else Path.cwd()
     family, items = items_of(task, family, chosen, folder)

@@ -14,6 +14,7 @@ from harness.contracts import Example
 from harness.errors import OutputsError
 
 _SHOWN = 3
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ def read_references(path: Path) -> list[Example]:
 def _example(path: Path, number: int, line: Mapping[str, Any]) -> Example:
     accepted = line.get("references")
     if not isinstance(accepted, list) or not accepted or not all(isinstance(text, str) for text in accepted):
-        raise OutputsError(f"{path}:{number}: `references` is {accepted!r}; expected a list of one or more strings.")
+        raise OutputsError(f"{path}:{number}: {_given(line, 'references')}; expected a list of one or more strings.")
+    if not any(text.strip() for text in accepted):
+        raise OutputsError(f"{path}:{number}: {_given(line, 'references')}; expected a word in one of them at least.")
+    accepted = [_writable(path, number, "references", text) for text in accepted]
     source = _string(path, number, line, "source") if "source" in line else None
     name = _id(path, number, line)
     return Example(id=str(number) if name is None else name, target=accepted[0], source=source, references=tuple(accepted))
@@ -57,7 +61,7 @@ def _example(path: Path, number: int, line: Mapping[str, Any]) -> Example:
 
 def has_ids(path: Path) -> bool:
     """Whether the lines of a file have ids."""
-    return any("id" in line for _, line in _lines(path))
+    return any(line.get("id") is not None for _, line in _lines(path))
 
 
 def paired(outputs: Sequence[Output], examples: Sequence[Example], *, by_id: bool, noun: str = "references") -> list[str]:
@@ -87,7 +91,7 @@ def paired(outputs: Sequence[Output], examples: Sequence[Example], *, by_id: boo
 
 def _check_partners(missing: "set[str | None] | set[str]", which: str, among: str) -> None:
     if missing:
-        first = ", ".join(sorted(map(str, missing))[:_SHOWN])
+        first = _shorten(", ".join(sorted(map(str, missing))[:_SHOWN]))
         more = ", ..." if len(missing) > _SHOWN else ""
         raise OutputsError(
             f"{len(missing)} of the {which} are not among the {among}: {first}{more}. Ids must be the same on both sides."
@@ -96,7 +100,7 @@ def _check_partners(missing: "set[str | None] | set[str]", which: str, among: st
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise OutputsError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     lines = text.split("\n")
@@ -109,26 +113,50 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(line)
-    except ValueError as error:
+        found = json.loads(line, object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
         raise OutputsError(f"{path}:{number}: not valid JSON: {error}. Expected one object per line.") from error
     if not isinstance(found, dict):
         raise OutputsError(f"{path}:{number}: a JSON {type(found).__name__}; expected an object.")
     return found
 
 
+def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
+
+
 def _string(path: Path, number: int, line: Mapping[str, Any], key: str) -> str:
     if not isinstance(line.get(key), str):
         known = ", ".join(sorted(line)) or "none"
-        raise OutputsError(f"{path}:{number}: `{key}` is {line.get(key)!r}; expected a string. Keys of this line: {known}.")
-    return str(line[key])
+        raise OutputsError(f"{path}:{number}: {_given(line, key)}; expected a string. Keys of this line: {_shorten(known)}.")
+    return _writable(path, number, key, str(line[key]))
+
+
+def _given(line: Mapping[str, Any], key: str) -> str:
+    return f"`{key}` is {_shorten(repr(line[key]))}" if key in line else f"there is no `{key}`"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _writable(path: Path, number: int, key: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise OutputsError(f"{path}:{number}: `{key}` is no Unicode text: {error}. Expected whole characters.") from error
+    return text
 
 
 def _id(path: Path, number: int, line: Mapping[str, Any]) -> str | None:
     found = line.get("id")
     if found is not None and (isinstance(found, bool) or not isinstance(found, str | int)):
-        raise OutputsError(f"{path}:{number}: `id` is {found!r}; expected a string or a whole number.")
-    return None if found is None else str(found)
+        raise OutputsError(f"{path}:{number}: {_given(line, 'id')}; expected a string or a whole number.")
+    return None if found is None else _writable(path, number, "id", str(found))
 
 
 def _check_ids(path: Path, ids: Sequence[str | None]) -> None:
@@ -137,4 +165,6 @@ def _check_ids(path: Path, ids: Sequence[str | None]) -> None:
     first: dict[str, int] = {}
     for number, name in enumerate(ids, 1):
         if name is not None and first.setdefault(name, number) != number:
-            raise OutputsError(f"{path}:{number}: id {name!r} stands on line {first[name]} already; ids must differ.")
+            raise OutputsError(
+                f"{path}:{number}: id {_shorten(repr(name))} stands on line {first[name]} already; ids must differ."
+            )

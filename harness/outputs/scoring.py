@@ -7,13 +7,16 @@ from typing import ClassVar
 from harness.contracts import Example, Generation, TaskData, TaskView
 from harness.design import FAMILIES, Family
 from harness.errors import OutputsError
+from harness.grid.catalogue import Catalogue
 from harness.measurement import Evaluation, Measurement, Metric
+from harness.metrics.answers import measurements
 from harness.outputs.reading import has_ids, paired, read_outputs, read_references
 from harness.registry import known, resolve
 from harness.tokenizer import Tokenizer
 
 DEFAULT = ("bleu", "chrf", "lengths")
 PROFILE = "publish"
+_UNCUT = 2**31 - 1
 
 
 class Outputs:
@@ -58,6 +61,7 @@ def score(outputs: Path, references: Path | None, metrics: Sequence[str] = DEFAU
     Raises:
         OutputsError: files that cannot be read or paired, or a metric that needs more than texts.
         UnknownName: no metric of that name.
+        GridError: a metric whose file is not there, or that lacks what a metric needs.
     """
     made = [_metric(name, references is not None) for name in dict.fromkeys(metrics)]
     written = read_outputs(outputs)
@@ -70,7 +74,7 @@ def score(outputs: Path, references: Path | None, metrics: Sequence[str] = DEFAU
     return {
         name: value
         for metric in made
-        for name, value in metric(_evaluation(examples, texts, _family(metric, families), seed)).items()
+        for name, value in measurements(metric, _evaluation(examples, texts, _family(metric, families), seed)).items()
     }
 
 
@@ -79,11 +83,11 @@ def _family(metric: Metric, preferred: Sequence[Family]) -> Family:
 
 
 def _metric(name: str, with_references: bool) -> Metric:
-    metric: Metric = resolve("metrics", name, Path.cwd()).load()()
-    if metric.needs:
+    metric = Catalogue(Path.cwd()).metric(name)
+    if _of_task(metric):
         raise OutputsError(
-            f"metric {name} needs the {' and the '.join(metric.needs)} of a task: use `harness import` for it. Metrics of texts "
-            f"alone: {', '.join(_of_texts())}."
+            f"metric {name} needs the {' and the '.join(_of_task(metric))} of a task: use `harness import` for it. Metrics of "
+            f"texts alone: {', '.join(_of_texts())}."
         )
     if not with_references and "ucg" not in metric.families:
         raise OutputsError(f"metric {name} compares with references: give a file of them with --references.")
@@ -91,12 +95,17 @@ def _metric(name: str, with_references: bool) -> Metric:
 
 
 def _of_texts() -> list[str]:
-    return [name for name in known("metrics") if not resolve("metrics", name).load().needs]
+    return [name for name in known("metrics") if not _of_task(resolve("metrics", name).load())]
+
+
+def _of_task(metric: Metric) -> tuple[str, ...]:
+    """What of a task a metric cannot do without."""
+    return (*metric.needs, *getattr(metric, "of_task", ()))
 
 
 def _evaluation(examples: Sequence[Example], texts: Sequence[str], family: Family, seed: int) -> Evaluation:
     generations = [Generation(id=example.id, texts=(text,)) for example, text in zip(examples, texts, strict=True)]
-    view = TaskView(name="outputs", family=family, tokenizer=Tokenizer.train("words", []), max_tokens=1)
+    view = TaskView(name="outputs", family=family, tokenizer=Tokenizer.train("words", []), max_tokens=_UNCUT)
     return Evaluation(
         task=Outputs(), family=family, examples=examples, texts=texts, generations=generations, train=(), view=view,
         profile=PROFILE, seed=seed,

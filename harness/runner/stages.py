@@ -28,6 +28,7 @@ from harness.contracts import (
 from harness.decoding import select as select_texts
 from harness.errors import ModelError
 from harness.measurement import Evaluation  # fmt: skip
+from harness.metrics.answers import measurements
 from harness.metrics.profiles import profile
 from harness.registry import Target
 from harness.runner.artefacts import (
@@ -118,10 +119,14 @@ def fit(work: Work) -> Result:
         model.save(Path(folder) / "model")
         blobs = work.store.put_folder(Path(folder))
     losses = {"losses.json.gz": work.store.put(pack_json([list(point) for point in report.losses], "losses of the FitReport"))}
-    plain = {name: value for name, value in dataclasses.asdict(report).items() if name not in ("losses", "seconds")}
-    seconds = seconds if report.seconds is None else report.seconds
     built = schedule.specification if schedule is not None else None
-    return Result(result={**plain, "size": size, "schedule": built, "fit_seconds": seconds}, blobs={**blobs, **losses})
+    spent = {} if model.design.kind == "imported" else _spent(report, seconds)
+    return Result(result={**spent, "size": size, "schedule": built}, blobs={**blobs, **losses})
+
+
+def _spent(report: FitReport, seconds: float) -> dict[str, Any]:
+    plain = {name: value for name, value in dataclasses.asdict(report).items() if name not in ("losses", "seconds")}
+    return {**plain, "fit_seconds": seconds if report.seconds is None else report.seconds}
 
 
 def _fold(fold: str, data: TaskData) -> tuple[Sequence[Example], Sequence[Example]]:
@@ -234,16 +239,16 @@ def select(work: Work) -> Result:
 def score(work: Work) -> Result:
     """One metric of one cell: name -> measurement; items for later tests go into a blob."""
     metric, evaluation = work.plugin("metric")(), _evaluation(work)
-    measurements = metric(evaluation)
+    measured = measurements(metric, evaluation)
     measured_on = f"items:{digest_of_items(evaluation.examples)}|v:{metric.version}"
     plain = {
         name: plain_measurement(dataclasses.replace(found, signature=f"{found.signature}|{measured_on}"))
         | {"higher_is_better": metric.values.get(name), "exposes": list(getattr(metric, "exposes", {}).get(name, ()))}
-        for name, found in measurements.items()
+        for name, found in measured.items()
     }
     items = {
         name: {"rows": found.items, "aggregate": found.aggregate, "of_targets": found.of_targets}
-        for name, found in measurements.items()
+        for name, found in measured.items()
         if found.items is not None and len(found.items) == len(evaluation.examples)
     }
     return Result(result={"measurements": plain}, blobs={"items.json.gz": work.store.put(pack_json(items))} if items else {})
@@ -282,6 +287,11 @@ class JudgeScorer:
         """Exact negative log-likelihood of unconditioned texts."""
         found: Likelihood = self._judge.likelihood_of_texts(texts)
         return found
+
+    def likelihood_after_first(self, texts: Sequence[str]) -> Likelihood | None:
+        """Likelihood of the tokens after the first, EOS left out; `None` where the judge cannot say."""
+        scored = getattr(self._judge, "likelihood_after_first", None)
+        return scored(texts) if scored else None
 
     def features(self, texts: Sequence[str]) -> Any:
         """Feature vectors as a float32 array [n, width]."""

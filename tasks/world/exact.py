@@ -7,6 +7,7 @@ import numpy as np
 from harness.contracts import Content, Example
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import clusters, measured, refusal, resamples, resampling
+from harness.metrics.likelihood import rows_of, why_refused
 from harness.stats.intervals import clustered_bootstrap, ratio_of_sums
 from tasks.world.realisations import Realisations
 from tasks.world.task import World
@@ -28,8 +29,11 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
         return refusal("the model gives no likelihood", n=0, signature=signature)
     if evaluation.family == "t2t" and task.t2t != "translation":
         return refusal(f"the exact likelihood of a {task.t2t} is not defined", n=0, signature=signature)
-    exact = exact_nats(task, evaluation.examples)
-    gaps = np.array(own.nats[: len(exact)]) - exact
+    rows, exact = rows_of(own, len(evaluation.examples)), exact_nats(task, evaluation.examples)
+    reason = why_refused(own, rows) or _why_impossible(exact)
+    if reason:
+        return refusal(reason, n=len(rows), signature=signature)
+    gaps = rows[: len(exact), 0] - exact
     rows = np.stack([gaps, np.ones(len(gaps))], axis=1)
     items, rng = clusters(evaluation)[: len(gaps)], resampling(evaluation, "likelihood_gap")
     interval = clustered_bootstrap(rows, items, ratio_of_sums, resamples=resamples(evaluation), rng=rng)
@@ -45,6 +49,12 @@ def likelihood_gap(evaluation: Evaluation, task: World, signature: str) -> Measu
         items=gaps,
         of_targets=True,
     )
+
+
+def _why_impossible(exact: np.ndarray) -> str | None:
+    outside = np.flatnonzero(~np.isfinite(exact))
+    told = f"{len(outside)} of {len(exact)} targets are not in the language or do not say what is asked, the first is target"
+    return f"{told} {outside[0]}" if len(outside) else None
 
 
 def exact_nats(task: World, examples: Sequence[Example]) -> np.ndarray:

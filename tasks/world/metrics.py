@@ -27,9 +27,10 @@ class WorldExact:
     """
 
     name: ClassVar[str] = "world"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ("likelihood",)
+    of_task: ClassVar[tuple[str, ...]] = ("grammar",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "in_language": True, "in_language_standardised": True, "mean_length": None, "true_nll": None, "likelihood_gap": False,
         "attribute_distance": False, "meaning_coverage": True, "rule_coverage": True, "train_copies": None,
@@ -100,6 +101,8 @@ def _true_nll(evaluation: Evaluation, task: World, texts: Sequence[str], inside:
 
 def _train_copies(evaluation: Evaluation, task: World, texts: Sequence[str], signature: str) -> Measurement:
     train = {example.target for example in evaluation.train}
+    if not train:
+        return refusal("there is no training split to look in", n=len(texts), signature=signature)
     automaton = task.language.automaton
     expected = sum(np.exp(automaton.log_probability(text.split())) for text in train)
     flags = (f"exact draws: {expected:.4f}",)

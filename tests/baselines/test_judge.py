@@ -30,6 +30,19 @@ def test_texts_are_scored_whole_and_exactly(judge):
     assert found.bytes == (13, 0)
 
 
+def test_the_first_token_and_the_end_may_stay_unscored(judge):
+    text = "a b c d e a b"
+    ids = TOKENIZER.encode(text)
+    with torch.inference_mode():
+        logs = torch.log_softmax(judge.network(torch.tensor([[BOS, *ids]]))[0].double(), -1)
+    expected = -sum(logs[place, token].item() for place, token in enumerate(ids) if place)
+    found = judge.likelihood_after_first(["a", text, "", "b a"])
+    assert found.nats[1] == pytest.approx(expected, rel=1e-5)
+    assert (found.nats[0], found.nats[2]) == (0, 0)
+    assert found.tokens == (0, 6, 0, 1)
+    assert found.nats[3] == pytest.approx(judge.likelihood_after_first(["b a"]).nats[0], rel=1e-5)
+
+
 def test_a_condition_is_never_read(judge):
     with_source, without = Example(id="0", target="a b", source="c d"), Example(id="0", target="a b")
     assert judge.likelihood([with_source]) == judge.likelihood([without])

@@ -219,9 +219,15 @@ def test_items_and_their_aggregate_make_every_value():
 
 def test_repetitions_of_an_item_are_one_observation():
     rng = np.random.default_rng(0)
-    attributes = [ATTRIBUTES[index] for index in rng.integers(3, size=60)]
-    references = [REFERENCES[ATTRIBUTES.index(control)] for control in attributes]
-    texts = [REFERENCES[index][0] for index in rng.integers(3, size=60)]
+    names = [f"House {chr(97 + index // 8)}{chr(97 + index % 8)}" for index in range(60)]
+    asked, written = rng.integers(3, size=(2, 60))
+
+    def renamed(text, index):
+        return text.replace("The Eagle", names[index]).replace("Browns Cambridge", names[index])
+
+    attributes = [(("name", names[index]), *ATTRIBUTES[kind][1:]) for index, kind in enumerate(asked)]
+    references = [tuple(renamed(text, index) for text in REFERENCES[kind]) for index, kind in enumerate(asked)]
+    texts = [renamed(REFERENCES[kind][0], index) for index, kind in enumerate(written)]
     once = SlotErrors()(evaluation(texts, attributes=attributes, references=references))
     four = SlotErrors()(evaluation(texts * 4, copies=4, attributes=attributes, references=references))
     for name in SlotErrors.values:

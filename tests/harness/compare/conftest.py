@@ -19,16 +19,18 @@ class Cells:
 
     def add(
         self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, decode="sample",
-        settings=None, kept=None, blocks=None, flags=(), **scores,
+        settings=None, kept=None, blocks=None, flags=(), asked=None, **scores,
     ):  # fmt: skip
         """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items.
 
-        `blocks` are nanoseconds of timed calls at batch 1, if it was timed; `flags` are those of its latency.
+        `blocks` are nanoseconds of timed calls at batch 1, if it was timed; `flags` are those of its latency; `asked` is the
+        condition of every item.
         """
         digest = f"{len(self.cells):02d}" + "ab" * 15
         texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
         answers = [Generation(id=name, texts=(text,), network_calls=1) for name, text in zip(ids, texts, strict=True)]
-        asked = {name: {"condition": f"ask {name}", "target": None} for name in ids}
+        asked = asked or {name: f"ask {name.partition('#')[0]}" for name in ids}
+        asked = {name: {"condition": condition, "target": None} for name, condition in asked.items()}
         stages = {
             "generate": {"generations.jsonl.gz": pack_lines(answers), "asked.json.gz": pack_json(asked)},
             "select": {"texts.json.gz": pack_json(texts)},

@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.compare import compare_systems
 from harness.compare.ranking import rankings
 from harness.errors import GridError, UnknownName
+from harness.metrics.references import statistics_of
 from harness.report.comparisons import as_text
+from harness.stats.comparison import compare
 
 IDS = [f"item-{index:03d}" for index in range(120)]
 
@@ -104,6 +110,42 @@ def test_repetitions_of_an_item_are_one(cells):
     ids = [f"{name}#{again}" if again else name for again in range(2) for name in IDS[:60]]
     cells.add("a", 0, hits(0.8), ids=ids), cells.add("b", 0, hits(0.4, 1), ids=ids)
     assert one(compare_systems(cells.store, "a", "b"))[1].comparison.n == 60
+
+
+def test_items_of_one_source_are_one(cells):
+    asked = {name: f"ask {index // 2}" for index, name in enumerate(IDS)}
+    cells.add("a", 0, hits(0.8), asked=asked), cells.add("b", 0, hits(0.4, 1), asked=asked)
+    assert one(compare_systems(cells.store, "a", "b"))[1].comparison.n == 60
+    free = dict.fromkeys(IDS)
+    cells.add("c", 0, hits(0.8), asked=free), cells.add("d", 0, hits(0.4, 1), asked=free)
+    assert one(compare_systems(cells.store, "c", "d"))[1].comparison.n == 120
+
+
+def test_records_of_two_cells_give_the_paired_tests_of_sacrebleu(cells, monkeypatch):
+    # `harness compare` takes 10,000 resamples, for which sacreBLEU needs half a minute
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    monkeypatch.setattr("harness.compare.systems.compare", partial(compare, resamples=500))
+    rng, words = np.random.default_rng(0), ["the", "old", "red", "dog", "cat", "sees", "finds", "a", "house", "garden"]
+    references = [" ".join(rng.choice(words, size=rng.integers(5, 12))) for _ in IDS]
+    texts = {
+        name: [" ".join(str(rng.choice(words)) if rng.random() < wrong else word for word in text.split()) for text in references]
+        for name, wrong in (("one", 0.30), ("other", 0.34))
+    }  # fmt: skip
+    metrics = {"bleu": BLEU(), "chrf": CHRF()}
+    for name, written in texts.items():
+        scores = {key: metric.corpus_score(written, [references]).score for key, metric in metrics.items()}
+        rows = {key: statistics_of(metric, written, [[text] for text in references]) for key, metric in metrics.items()}
+        kept = {key: {"rows": found.tolist(), "aggregate": key, "of_targets": False} for key, found in rows.items()}
+        cells.add(name, 0, hits(0.5), kept=kept, **scores)
+    theirs = {
+        kind: PairedTest(list(texts.items()), metrics, [references], test_type=kind, n_samples=500)()[1] for kind in ("ar", "bs")
+    }
+    for name, label in (("bleu", "BLEU"), ("chrf", "chrF2")):
+        found = one(compare_systems(cells.store, "one", "other", metrics=[name], seed=12345), name)[1].comparison
+        assert (found.a, found.b) == pytest.approx([theirs["ar"][label][side].score for side in (0, 1)], abs=1e-9)
+        assert found.p_value == theirs["ar"][label][1].p_value
+        assert found.bootstrap_p == theirs["bs"][label][1].p_value
+        assert 1 / 501 < found.p_value < 1
 
 
 def test_conditions_tell_settings_of_one_system_apart(cells):

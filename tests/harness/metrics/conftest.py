@@ -92,7 +92,8 @@ def evaluation(
 ) -> Evaluation:
     accepted = references if references is not None else [[text] for text in sentences(len(texts), 99)]
     examples = [
-        Example(id=f"item-{index:05d}", target=refs[0], source="x", references=tuple(refs)) for index, refs in enumerate(accepted)
+        Example(id=f"item-{index:05d}", target=refs[0], source=f"x{index}" if family == "t2t" else None, references=tuple(refs))
+        for index, refs in enumerate(accepted)
     ]
     answers = [
         Generation(id=example.id, texts=(text,), finish_reasons=(finish,) if finish else ())

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import sacrebleu
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -41,6 +43,22 @@ def test_chrf_values_are_sacrebleu_s(make_evaluation, make_sentences, ragged):
         assert found[name].signature == str(metric.get_signature())
         assert found[name].low < found[name].value < found[name].high
         assert found[name].flags == ("1 empty text",)
+
+
+LETTERS = st.text(alphabet="abc déß,.'\"()-1%&;\u3000\n\tあ€", max_size=25)
+PAIRS = st.lists(st.tuples(LETTERS, st.lists(LETTERS, min_size=1, max_size=3)), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=PAIRS)
+def test_any_texts_have_sacrebleu_s_own_scores(make_evaluation, pairs):
+    texts, references = [text for text, _ in pairs], [[*accepted, "a word"] for _, accepted in pairs]
+    made = make_evaluation(texts, references=references, family="t2t", profile="test")
+    found = {**Bleu()(made), **ChrF()(made)}
+    metrics = {"bleu": BLEU(), "chrf": CHRF(), "chrf++": CHRF(word_order=2)}
+    assert {name: found[name].value for name in metrics} == {
+        name: metric.corpus_score(texts, padded(references)).score for name, metric in metrics.items()
+    }
 
 
 def test_vectorised_scores_equal_sacrebleu_on_resamples(make_sentences, ragged):

@@ -95,9 +95,10 @@ def test_entropy_stands_beside_perplexity(make_evaluation, make_sentences):
 
 def test_judge_perplexity_refuses_without_judge_or_bytes(make_evaluation):
     assert all(found.value is None for found in JudgePerplexity()(make_evaluation(["a"], judged=False)).values())
-    hollow = JudgePerplexity()(make_evaluation(["", ""]))
-    assert hollow["judge_ppl"].value is not None
-    assert (hollow["judge_nats_per_byte"].value, hollow["judge_nats_per_byte"].reason) == (None, "the texts have no bytes")
+    hollow = {**JudgePerplexity()(make_evaluation(["", " "])), **SamplePerplexity()(make_evaluation(["", " "]))}
+    assert {name: value.reason for name, value in hollow.items() if "entropy" not in name} == dict.fromkeys(
+        [*list(JudgePerplexity.values)[:3], *SamplePerplexity.values], "all 2 texts are empty"
+    )
 
 
 def test_a_perplexity_past_all_numbers_is_refused(make_evaluation, make_sentences):
@@ -115,8 +116,9 @@ def test_samples_can_be_averaged_as_the_literature_does(make_evaluation, make_se
     evaluation = make_evaluation(["", *make_sentences(30, 1)])
     own = evaluation.judge.likelihood_of_texts(evaluation.texts)
     rates = np.array(own.nats) / np.array(own.tokens)
-    found = SamplePerplexity()(evaluation)
+    found = dict(SamplePerplexity()(evaluation))
     assert set(found) == set(SamplePerplexity.values)
+    assert found.pop("judge_ppl_mean_of_samples_bos_0").reason == "the judge cannot leave the first token unscored"
     assert found["judge_ppl_mean_of_samples"].value == pytest.approx(np.exp(rates).mean())
     assert found["judge_ppl_of_mean_sample"].value == pytest.approx(math.exp(rates.mean()))
     for value in found.values():
@@ -124,6 +126,53 @@ def test_samples_can_be_averaged_as_the_literature_does(make_evaluation, make_se
         assert value.flags == ("1 empty text",)
         kept = AGGREGATES[value.aggregate](statistics(value.items, value.aggregate).sum(0)[None])
         assert kept[0] == pytest.approx(value.value)
+
+
+def test_the_median_is_of_the_samples_own_perplexities(make_evaluation, make_sentences):
+    evaluation = make_evaluation(["", *make_sentences(30, 1)])
+    own = evaluation.judge.likelihood_of_texts(evaluation.texts)
+    alone = np.sort(np.exp(np.array(own.nats) / np.array(own.tokens)))
+    found = JudgePerplexity()(evaluation)["judge_ppl_median"]
+    # of 31 values, the 10th and the 22nd: fewer than 9 or more than 21 below the median have a chance of 2.9 %
+    assert (found.value, found.low, found.high) == pytest.approx((alone[15], alone[9], alone[21]))
+    few = JudgePerplexity()(make_evaluation(make_sentences(5, 1)))["judge_ppl_median"]
+    assert (few.low, few.flags) == (None, ("no interval: fewer than 6 samples",))
+
+
+def test_the_first_token_may_stay_unscored(make_evaluation, make_sentences):
+    evaluation = make_evaluation(make_sentences(30, 1))
+
+    def after_first(texts):
+        costs = [[1.0 + len(word) for word in text.split()][1:] for text in texts]
+        nats, tokens = tuple(map(sum, costs)), tuple(map(len, costs))
+        return Likelihood(nats=nats, tokens=tokens, bytes=tokens, kind="exact", estimator="fake")
+
+    evaluation.judge.likelihood_after_first = after_first
+    found = SamplePerplexity()(evaluation)["judge_ppl_mean_of_samples_bos_0"]
+    rates = [np.mean([1.0 + len(word) for word in text.split()[1:]]) for text in evaluation.texts]
+    assert found.value == pytest.approx(np.exp(rates).mean())
+    assert "|bos:0|eos:0|per sample" in found.signature
+    assert found.low < found.value < found.high
+    short = make_evaluation(["cat", "", *make_sentences(30, 1)])
+    short.judge.likelihood_after_first = after_first
+    assert SamplePerplexity()(short)["judge_ppl_mean_of_samples_bos_0"].reason == (
+        "2 of 32 samples have fewer than two tokens: nothing of them is scored"
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_a_judge_cannot_have_said_is_refused(make_evaluation, make_sentences, bad):
+    evaluation = make_evaluation(make_sentences(20, 1), profile="test")
+    usual = evaluation.judge.likelihood_of_texts(evaluation.texts)
+    evaluation.judge.likelihood_of_texts = lambda texts: dataclasses.replace(usual, nats=(*usual.nats[:3], bad, *usual.nats[4:]))
+    for metric, names in ((JudgePerplexity, list(JudgePerplexity.values)[:3]), (SamplePerplexity, SamplePerplexity.values)):
+        assert {metric()(evaluation)[name].reason for name in names} == {
+            "the judge's likelihood of 1 of 20 texts is not finite, the first is text 3"
+        }
+    evaluation.judge.likelihood_of_texts = lambda texts: dataclasses.replace(usual, tokens=(0,) * 20)
+    assert (
+        JudgePerplexity()(evaluation)["judge_ppl"].reason == "the judge counts no token in 20 of 20 texts; expected EOS at least"
+    )
 
 
 def test_one_sample_past_all_numbers_is_refused_where_it_rules(make_evaluation, make_sentences):

@@ -63,9 +63,11 @@ def test_copies_are_exposed_beside_human_text(against, make_sentences):
 
 
 def test_empty_texts_copy_nothing(against):
-    found = Memorisation()(against([""] * 20))
-    assert found["memorised_texts"].value == 0
+    found = Memorisation()(against([*[""] * 19, "a b"]))
+    assert (found["memorised_texts"].value, found["memorised_excess"].value) == (0, 0)
+    assert found["memorised_excess"].flags[0] == found["memorised_texts"].flags[0] == "19 empty texts"
     assert found["memorised_8grams"].reason == "no text has 8 words"
+    assert {value.reason for value in Memorisation()(against([""] * 20)).values()} == {"all 20 texts are empty"}
 
 
 def test_without_a_training_split_there_is_no_value(make_evaluation):

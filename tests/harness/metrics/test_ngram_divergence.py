@@ -12,11 +12,11 @@ from harness.stats.standard_errors import jackknife
 
 
 def naive(samples, references, order):
-    """Lin 1991 from dictionaries of n-grams."""
+    """Lin 1991 from dictionaries of n-grams, a text with one mark less than the order before it and one after."""
     cut = Tokenizer13a()
 
     def shares(texts):
-        words = [cut(text).split() for text in texts]
+        words = [["<s>"] * (order - 1) + cut(text).split() + ["</s>"] for text in texts]
         counts = Counter(tuple(row[start : start + order]) for row in words for start in range(len(row) - order + 1))
         return {gram: count / counts.total() for gram, count in counts.items()}
 
@@ -56,8 +56,9 @@ def test_extremes_are_0_and_1_bit(make_sentences):
     texts = make_sentences(50, 3)
     for one, same in counted(texts, texts[::-1]):
         assert jensen_shannon(law_of(one), law_of(same)) == 0
-    for one, other in counted(["the cat sees the dog"] * 3, ["a bird never hears rain"] * 3):
-        assert jensen_shannon(law_of(one), law_of(other)) == pytest.approx(1, abs=1e-12)
+    # unlike texts share nothing but, of single words, the mark of the end: one in six
+    for order, (one, other) in enumerate(counted(["the cat sees the dog"] * 3, ["a bird never hears rain"] * 3), start=1):
+        assert jensen_shannon(law_of(one), law_of(other)) == pytest.approx(5 / 6 if order == 1 else 1, abs=1e-12)
     # (1/2, 1/2) against (1, 0): 3/4 log2(4/3)
     assert jensen_shannon(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == pytest.approx(0.75 * math.log2(4 / 3), abs=1e-15)
 
@@ -107,16 +108,22 @@ def test_refusals_have_reasons(trained, make_sentences):
         "n = 499 is below 500": trained(texts[1:]),
         "n = 0 is below 500": trained([]),
         "references repeat": dataclasses.replace(trained(texts), examples=[trained(texts).examples[0]] * 500),
-        "all samples are the same: one text repeated is no distribution": trained([""] * 500),
+        "all samples are the same: one text repeated is no distribution": trained(["the cat", "the  cat"] * 250),
+        "all samples are empty": trained(["", " "] * 250),
     }
     for reason, evaluation in cases.items():
         for measurement in NgramDivergence()(evaluation).values():
             assert measurement.value is None
             assert measurement.reason.startswith(reason)
-    short = NgramDivergence()(trained(["the cat"] * 250 + ["dog"] * 249 + ["the old cat"]))
-    assert short["jsd_2"].value is not None
-    assert short["jsd_3"].reason == "fewer than 2 samples have an n-gram of this order"
-    hollow = NgramDivergence()(trained(["", " "] * 250))
-    assert hollow["jsd_1"].reason == "fewer than 2 samples have an n-gram of this order"
     wordless = NgramDivergence()(trained(texts, references=[[""]] * 500))
-    assert wordless["jsd_1"].reason == "fewer than 2 references have an n-gram of this order"
+    assert wordless["jsd_1"].reason == "all references are empty"
+
+
+def test_empty_texts_count(trained, make_sentences):
+    half = [text if index % 2 else "" for index, text in enumerate(make_sentences(500, 3))]
+    full, hollow = (NgramDivergence()(trained(texts)) for texts in (make_sentences(500, 3), half))
+    for order in (1, 2, 3):
+        assert hollow[f"jsd_{order}"].value > full[f"jsd_{order}"].high
+    (ones, *_), (twos, *_), (threes, *_) = counted(["", "a", "a b c"])
+    for side in (ones, twos, threes):
+        assert side.lengths.tolist() == [1, 2, 4]

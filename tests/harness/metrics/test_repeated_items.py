@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.contracts import Likelihood
+from harness.contracts import Generation, Label, Likelihood, TaskView
+from harness.measurement import Evaluation
 from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.metrics.answers import clusters
 from harness.metrics.bleu import Bleu
@@ -17,6 +18,7 @@ from harness.metrics.likelihood import OwnLikelihood
 from harness.metrics.self_bleu import SelfBleu
 from harness.metrics.sentence import SentenceBleu
 from harness.stats.intervals import wilson
+from harness.tokenizer import Tokenizer
 
 TIMES = 4
 # (low, high) of 60 different items before repetitions were known
@@ -87,6 +89,50 @@ def test_the_same_answers_four_times_over_narrow_no_interval(items):
         assert widths[1] == pytest.approx(widths[0], rel=0.15), name
 
 
+def shared(evaluation, name):
+    """Items of their own, every four of which share a source or a control."""
+    examples = [
+        dataclasses.replace(
+            example,
+            id=f"own-{index}",
+            source=f"source {index % 60}" if name == "source" else None,
+            control=Label(str(index % 60)) if name == "control" else None,
+        )
+        for index, example in enumerate(again(evaluation).examples)
+    ]
+    return dataclasses.replace(again(evaluation), examples=examples)
+
+
+@pytest.mark.parametrize("name", ["source", "control"])
+def test_items_of_one_source_or_control_are_one_observation(items, name):
+    once, four, apart = measured(items), measured(shared(items, name)), measured(shared(items, "nothing"))
+    for value in PLAIN.keys() - {"self_bleu"}:
+        widths = [found[value].high - found[value].low for found in (once, four, apart)]
+        assert widths[1] == pytest.approx(widths[0], rel=0.15), value
+        assert widths[2] < 0.7 * widths[0], value
+
+
+def test_targets_of_the_generated_language_that_are_asked_twice_are_one_observation():
+    from tasks.world.metrics import WorldExact
+    from tasks.world.task import World
+
+    task = World("tiny", train=1, valid=1, test=400, judge=1)
+    examples = list(task.load("a2t").test)
+    conditions = {example.condition for example in examples}
+    assert len(conditions) < 200
+    # all answers to one control are right, or all are wrong
+    right = dict(zip(sorted(conditions), np.random.default_rng(0).random(len(conditions)) < 0.5, strict=True))
+    texts = [example.target if right[example.condition] else "the" for example in examples]
+    made = Evaluation(
+        task=task, family="a2t", examples=examples, texts=texts,
+        generations=[Generation(id=example.id, texts=(text,)) for example, text in zip(examples, texts, strict=True)],
+        train=(), view=TaskView(name="world", family="a2t", tokenizer=Tokenizer.train("words", ["a"]), max_tokens=64),
+        profile="test",
+    )  # fmt: skip
+    found, hits = WorldExact()(made)["correct"], sum(text != "the" for text in texts)
+    assert found.high - found.low > 1.5 * (wilson(hits, 400).high - wilson(hits, 400).low)
+
+
 def test_items_and_their_aggregate_make_every_value(items):
     for name, found in measured(items).items():
         if found.items is not None:
@@ -110,9 +156,10 @@ def test_rates_are_wilson_s_where_no_item_repeats(items):
     assert (four.low, four.high) == pytest.approx((once.low, once.high), abs=0.01)
 
 
-def test_clusters_are_the_ids_before_the_sign(items):
+def test_clusters_are_conditions_or_else_the_ids_before_the_sign(items):
     assert len(set(clusters(again(items)))) == 60
     assert clusters(items) == [example.id for example in items.examples]
+    assert clusters(shared(items, "source")) == [f"source {index % 60}" for index in range(240)]
 
 
 def test_mauve_refuses_references_that_only_differ_in_the_repetition(make_evaluation, make_sentences):

@@ -19,6 +19,14 @@ def test_equals_sacrebleu_to_the_last_bit(make_sentences):
     assert self_bleu(texts).tolist() == slow_self_bleu(texts)
 
 
+@pytest.mark.slow
+def test_every_sample_of_500_has_sacrebleu_s_sentence_bleu(make_evaluation, make_sentences):
+    odd = ["", " ", "cat", "the", "zebra crossing ahead now", "Ünïcode — “quotes”, 3.5%!", "a-b c/d (e) 1,000.5", "the " * 9]
+    texts = [*make_sentences(491, 5), *odd, make_sentences(491, 5)[0]]
+    assert len(texts) == 500
+    assert SelfBleu()(make_evaluation(texts))["self_bleu"].items == tuple(slow_self_bleu(texts))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "b", "c"]), max_size=7).map(" ".join), min_size=2, max_size=8))
 def test_equals_sacrebleu_on_small_languages(texts):

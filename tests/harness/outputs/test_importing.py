@@ -56,7 +56,8 @@ def test_texts_are_scored_as_those_of_models_are(harness, tmp_path, keys):
     assert own.metrics["bleu"].signature == other.metrics["bleu"].signature
     assert other.metrics["eos_rate"].value is None
     assert other.latency == {}
-    assert other.cost["network_calls"] is None
+    assert {name: value for name, value in other.cost.items() if value is not None}.keys() == {"score_seconds"}
+    assert own.cost["parameters"] == 0
     assert "own_nll_per_token" not in other.metrics
     compared = harness("compare", "elsewhere", "template", "--task", "tiny")
     assert compared.exit_code == 0, compared.output
@@ -77,6 +78,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(harness, tmp_path
     assert "has 0 tasks 'small'; expected one of tiny" in str(
         harness("import", texts, "--model", "x", "--task", "small", "--like", "like.yaml").exception
     )
+    named = [*command, "t2t"]
+    named[named.index("x")] = " "
+    assert "--model is empty" in str(harness(*named).exception)
     assert not (tmp_path / "runs").exists()
 
 

@@ -5,12 +5,33 @@ import sacrebleu
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.errors import OutputsError, UnknownName
+from harness.errors import GridError, OutputsError, UnknownName
 from harness.outputs.scoring import score
 
 WORDS = ["small", "big", "red", "blue", "shy", "new", "odd", "sly"]
 TEXTS = [f"the {word} dog sees a cat near the old house" + " of a friend" * place for place, word in enumerate(WORDS)]
 REFERENCES = [[text.replace("cat", "bird"), text.replace("near", "behind")] for text in TEXTS]
+
+OWN = """
+from harness.errors import MeasurementRefused
+from harness.measurement import Measurement
+
+
+class Nothing:
+    name, version, families, needs = "nothing", 1, ("ucg",), ()
+    values = dict.fromkeys("abc")
+
+    def __call__(self, evaluation):
+        found = {"a": float("nan"), "b": None, "c": 1.0}
+        return {name: Measurement(value=value, n=8, signature="s", low=float("-inf"), high=2.0) for name, value in found.items()}
+
+
+class Refusing(Nothing):
+    name, values = "refusing", {"d": None}
+
+    def __call__(self, evaluation):
+        raise MeasurementRefused("no language is known")
+"""
 
 
 @pytest.fixture
@@ -55,7 +76,12 @@ def test_ids_pair_whatever_the_order(write, outputs, references):
         ([], "is empty; expected one JSON object per line"),
         (["{\n"], r":1: not valid JSON"),
         ([{"text": "a"}, [1]], r":2: a JSON list; expected an object"),
-        ([{"output": "a"}], r":1: `text` is None; expected a string. Keys of this line: output"),
+        ([{"output": "a"}], r":1: there is no `text`; expected a string. Keys of this line: output"),
+        ([{"text": None}], r":1: `text` is None; expected a string"),
+        (['{"text": "a", "text": "b"}\n'], r":1: not valid JSON: key 'text' stands twice in one object"),
+        (["[" * 100_000 + "\n"], r":1: not valid JSON: maximum recursion depth"),
+        (['{"text": "\\ud800"}\n'], r":1: `text` is no Unicode text: .*surrogates not allowed"),
+        ([{"text": ["x" * 1000]}], r"`text` is \['x{190,200}\.\.\.; expected a string"),
         ([{"text": 1}], r"`text` is 1; expected a string"),
         ([{"text": "a", "id": 1.5}], r"`id` is 1.5; expected a string or a whole number"),
         ([{"text": "a", "id": "x"}, {"text": "b"}], r":2: no id, but other lines have one"),
@@ -72,7 +98,10 @@ def test_what_is_wrong_with_outputs_is_said(write, references, lines, message):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([{"reference": "a"}], r":1: `references` is None; expected a list of one or more strings"),
+        ([{"reference": "a"}], r":1: there is no `references`; expected a list of one or more strings"),
+        ([{"references": None}], r":1: `references` is None; expected a list of one or more strings"),
+        ([{"references": ["", " "]}], r":1: `references` is \['', ' '\]; expected a word in one of them at least"),
+        ([{"references": ["\ud800"]}], r":1: `references` is no Unicode text"),
         ([{"references": []}], r"`references` is \[\]"),
         ([{"references": "a"}], r"`references` is 'a'"),
         ([{"references": ["a"], "source": 3}], r"`source` is 3; expected a string"),
@@ -109,8 +138,46 @@ def test_metrics_that_need_more_are_refused_before_files_are_read(tmp_path):
         score(missing, missing, ["blue"])
     with pytest.raises(OutputsError, match=r"mauve needs the judge of a task: use `harness import`.*bleu, chrf"):
         score(missing, missing, ["mauve"])
+    for name, wanted in (
+        ("e2e-slots", "E2E attributes"), ("world", "likelihood and the grammar"), ("memorisation", "training split"),
+    ):  # fmt: skip
+        with pytest.raises(OutputsError, match=f"metric {name} needs the {wanted} of a task: use `harness import`") as refused:
+            score(missing, missing, [name])
+        assert name not in str(refused.value).partition("alone: ")[2]
     with pytest.raises(OutputsError, match=r"bleu compares with references: give a file of them with --references"):
         score(missing, None, ["bleu"])
+
+
+def test_what_is_no_metric_is_refused(tmp_path, outputs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("class Half:\n    name, version, families = 'half', 1, ('ucg',)\n")
+    with pytest.raises(GridError, match=r"own.py:Half .*lacks needs, values; see harness/measurement.py"):
+        score(outputs, None, ["own.py:Half"])
+    with pytest.raises(GridError, match="no file"):
+        score(outputs, None, ["missing.py:Half"])
+
+
+def test_what_a_metric_of_ones_own_cannot_say_is_a_reason(tmp_path, outputs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    found = score(outputs, None, ["own.py:Nothing", "own.py:Refusing"])
+    assert {name: (value.value, value.reason) for name, value in found.items()} == {
+        "a": (None, "metric nothing gave nan"), "b": (None, "metric nothing gave neither a value nor a reason"),
+        "c": (1.0, None), "d": (None, "no language is known"),
+    }  # fmt: skip
+    assert (found["c"].low, found["c"].flags) == (None, ("no interval: its ends are not finite",))
+
+
+def test_texts_are_not_cut_before_their_words_are_counted(write):
+    words = ["small", "big", "red", "blue", "shy", "new", "odd", "sly"]
+    texts = [f"the {words[n % 8]} dog {words[n // 8 % 8]} sees {words[n // 64]} cats" for n in range(512)]
+    outputs = write("many.jsonl", [{"text": text} for text in texts])
+    other = [text.replace("dog", "bird") for text in texts]
+    for wanted, least, most in ((texts, 0.0, 0.0), (other, 0.05, 0.5)):
+        references = write("wanted.jsonl", [{"references": [text]} for text in wanted])
+        found = score(outputs, references, ["ngram-divergence"])
+        assert all(least <= found[f"jsd_{order}"].value <= most for order in (1, 2, 3))
+    assert score(outputs, None, ["ngram-divergence"])["jsd_1"].reason == "all references are empty"
 
 
 def test_metrics_of_texts_alone_need_no_references(outputs):
@@ -136,8 +203,7 @@ def test_metrics_of_sources_take_them_from_the_references_or_refuse(write, outpu
 
 def test_metrics_of_attributes_and_encoders_say_what_they_lack(outputs, references, monkeypatch):
     monkeypatch.delenv("HARNESS_BERTSCORE", raising=False)
-    found = score(outputs, references, ["e2e-slots", "bertscore"])
-    assert "example '1' asks for no attributes" in found["slot_error_rate"].reason
+    found = score(outputs, references, ["bertscore"])
     assert "set HARNESS_BERTSCORE to a folder" in found["bertscore_f1"].reason
     with pytest.raises(OutputsError, match="rouge compares with references"):
         score(outputs, None, ["rouge"])

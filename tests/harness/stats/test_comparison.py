@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.significance import PairedTest
+from sacrebleu.significance import PairedTest, estimate_ci
 
 from harness.metrics.bleu import corpus_bleu
 from harness.metrics.chrf import corpus_chrf
 from harness.metrics.references import reference_columns, statistics_of
 from harness.stats.comparison import Sides, approximate_randomisation, compare, paired_bootstrap
-from harness.stats.intervals import ratio_of_sums
+from harness.stats.intervals import bootstrap_totals, ratio_of_sums
 
 WORDS = ["the", "a", "small", "old", "red", "house", "garden", "dog", "cat", "walks", "sees", "finds", "near", "behind", "and"]
 
@@ -24,23 +24,52 @@ def corpus(n, seed, *, wrong):
     return references, texts
 
 
-@pytest.mark.parametrize(("kind", "function"), [("bs", paired_bootstrap), ("ar", approximate_randomisation)])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_p_values_are_those_of_sacrebleu(kind, function, seed, monkeypatch):
-    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+METRICS = {"BLEU": (BLEU(), corpus_bleu), "chrF2": (CHRF(), corpus_chrf), "chrF2++": (CHRF(word_order=2), corpus_chrf)}
+
+
+def paired_test(kind, seed, samples):
+    """What sacreBLEU finds for two systems of 80 texts, and the statistics of both by our own code."""
     references, one = corpus(80, seed, wrong=0.30)
     other = corpus(80, seed, wrong=0.36)[1]
-    metrics = {"BLEU": BLEU(), "chrF": CHRF(), "chrF2++": CHRF(word_order=2)}
-    _, found = PairedTest(
-        [("one", one), ("other", other)], metrics, reference_columns(references), test_type=kind, n_samples=400
-    )()
-    expected = [found[name][1].p_value for name in found if name != "System"]
+    named, metrics = [("one", one), ("other", other)], {name: metric for name, (metric, _) in METRICS.items()}
+    _, found = PairedTest(named, metrics, reference_columns(references), test_type=kind, n_samples=samples)()
     pairs = [
         (statistics_of(metric, one, references), statistics_of(metric, other, references), aggregate)
-        for metric, aggregate in zip(metrics.values(), (corpus_bleu, corpus_chrf, corpus_chrf), strict=True)
+        for metric, aggregate in METRICS.values()
     ]
+    return {name: found[name] for name in METRICS}, pairs
+
+
+@pytest.mark.parametrize(("kind", "function"), [("bs", paired_bootstrap), ("ar", approximate_randomisation)])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_p_values_are_those_of_sacrebleu(kind, function, seed, monkeypatch):
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    found, pairs = paired_test(kind, seed, 400)
+    expected = [other.p_value for _, other in found.values()]
     assert function(pairs, resamples=400, rng=np.random.default_rng(12345)) == expected
     assert len(set(expected)) > 1
+
+
+def test_chunks_of_resamples_are_sacrebleu_s_draws_too(monkeypatch):
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    monkeypatch.setattr("harness.stats.intervals._CHUNK", 80 * 7)
+    found, pairs = paired_test("bs", 1, 400)
+    expected = [other.p_value for _, other in found.values()]
+    assert paired_bootstrap(pairs, resamples=400, rng=np.random.default_rng(12345)) == expected
+
+
+def test_scores_deltas_means_and_intervals_of_resamples_are_those_of_sacrebleu(monkeypatch):
+    # sacreBLEU sums in float32, which moves a mean by less than 1e-5
+    monkeypatch.setenv("SACREBLEU_SEED", "12345")
+    found, pairs = paired_test("bs", 1, 400)
+    sides = [Sides(a[None], b[None], aggregate) for a, b, aggregate in pairs]
+    for (one, other), pair, compared in zip(found.values(), pairs, compare(sides, seed=12345, resamples=400), strict=True):
+        assert (compared.a, compared.b) == pytest.approx((one.score, other.score), abs=1e-9)
+        assert compared.difference == pytest.approx(one.score - other.score, abs=1e-9)
+        assert compared.bootstrap_p == other.p_value
+        for result, rows in zip((one, other), pair[:2], strict=True):
+            draws = pair[2](bootstrap_totals(rows, resamples=400, rng=np.random.default_rng(12345)))
+            assert estimate_ci(draws) == pytest.approx((result.mean, result.ci), abs=1e-4)
 
 
 def means(values):

@@ -75,7 +75,7 @@ def test_exact_draws_are_perfect(task, exact_draws):
 def test_every_value_is_announced_signed_and_has_an_interval_around_it(exact_draws):
     for name, found in exact_draws.items():
         assert name in WorldExact.values
-        assert found.signature.startswith(f"world:small|task:{World.version}|version:3|n:400")
+        assert found.signature.startswith(f"world:small|task:{World.version}|version:4|n:400")
         if found.value is not None:
             assert found.low <= found.value <= found.high
             assert found.low < found.high
@@ -164,8 +164,9 @@ def test_right_answers_are_correct_and_others_are_not(family):
 
 
 def test_repeated_items_are_one_observation_of_correct():
-    task = World("tiny", train=1, valid=1, test=60, judge=1)
+    task = World("small", train=1, valid=1, test=60, judge=1)
     plain = evaluation(task, "a2t")
+    assert len({example.condition for example in plain.examples}) == 60
     half = replace(plain, texts=["the" if index % 2 else text for index, text in enumerate(plain.texts)])
     once = WorldExact()(half)["correct"]
     again = [replace(example, id=f"{example.id}#{time}") for time in range(1, 5) for example in plain.examples]
