@@ -16,6 +16,7 @@ UCG_METRICS = (
     "memorisation", "lengths",
 )  # fmt: skip
 CONDITIONAL_METRICS = ("bleu", "chrf", "likelihood", "diversity", "lengths")
+A2T_METRICS = (*CONDITIONAL_METRICS, "judge-perplexity", "memorisation")
 T2T_METRICS = (*CONDITIONAL_METRICS, "rouge", "copying")
 
 
@@ -114,8 +115,11 @@ class Corpus(ABC):
         )
 
     def metrics(self, family: Family) -> tuple[str, ...]:
-        """Unconditional text is held against a corpus, other text against references, a rewriting against its source too."""
-        return {"ucg": UCG_METRICS, "a2t": CONDITIONAL_METRICS, "t2t": T2T_METRICS}[family]
+        """Unconditional text is held against a corpus, other text against references, a rewriting against its source too.
+
+        A text that says what was asked must be fluent, and no copy, as well.
+        """
+        return {"ucg": UCG_METRICS, "a2t": A2T_METRICS, "t2t": T2T_METRICS}[family]
 
     def example_id(self, split: str, index: int) -> str:
         """Stable id such as "e2e/test/17"; the index counts from 0 in the order of the published split."""

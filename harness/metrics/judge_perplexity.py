@@ -30,13 +30,13 @@ class JudgePerplexity:
 
     name: ClassVar[str] = "judge-perplexity"
     version: ClassVar[int] = 4
-    families: ClassVar[tuple[Family, ...]] = ("ucg",)
+    families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t")
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     values: ClassVar[Mapping[str, bool | None]] = {
         "judge_ppl": False, "judge_ppl_median": False, "judge_nats_per_byte": False, "sample_entropy": None,
         "human_entropy": None,
     }  # fmt: skip
-    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"judge_ppl": ("shuffled-human",)}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"judge_ppl": ("shuffled-human", "copy-source")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts; empty ones are scored as their EOS alone and counted."""

@@ -39,7 +39,7 @@ class WorldExact:
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "in_language_standardised": ("shuffled-human", "phrase-table", "tiled", "empty", "constant"),
         "attribute_distance": ("constant",), "meaning_coverage": ("constant",),
-        "correct": ("copy-source", "constant", "majority", "empty"),
+        "correct": ("copy-source", "template", "constant", "majority", "empty"),
     }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:

@@ -21,7 +21,7 @@ Rewriting = Literal["translation", "paraphrase", "simplification"]
 REFERENCES = 4
 _METRICS = {
     "ucg": ("likelihood", "judge-perplexity", "mauve", "diversity", "self-bleu", "memorisation", "lengths", "world"),
-    "a2t": ("bleu", "chrf", "likelihood", "diversity", "lengths", "world"),
+    "a2t": ("bleu", "chrf", "likelihood", "judge-perplexity", "diversity", "memorisation", "lengths", "world"),
     "t2t": ("bleu", "chrf", "likelihood", "diversity", "lengths", "world"),
 }
 
