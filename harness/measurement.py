@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from harness.contracts import Example, Generation, Likelihood, Task, TaskView
 from harness.design import Family
 
+BOUND = "upper bound"
+"""Flag of a value that is known from above only; tables put `<=` before it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from harness.tracking.records import Store
 
 
+class Correcting(StrEnum):
+    """Corrections for many tests at once."""
+
+    holm = "holm"
+    bh = "bh"
+
+
 class Format(StrEnum):
     """Forms of a table."""
 
@@ -74,6 +81,9 @@ def compare(
         list[str] | None, typer.Option(help="Value to compare; may be repeated. Default: all with a better end.")
     ] = None,
     most: Annotated[int, typer.Option(min=0, help="Items to show, those that differ most.")] = 5,
+    correction: Annotated[
+        Correcting, typer.Option(help="Of p-values: holm to claim differences; bh (Benjamini-Hochberg) to explore.")
+    ] = Correcting.holm,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two systems item by item: which differences are real, and where they are largest."""
@@ -82,8 +92,9 @@ def compare(
     from harness.report.comparisons import as_record, as_text
 
     reports = compare_systems(
-        opened(store), a, b, grid=grid_name(grid), task=task, family=family, metrics=metric or (), most=most
-    )
+        opened(store), a, b, grid=grid_name(grid), task=task, family=family, metrics=metric or (), most=most,
+        correction=correction.value,
+    )  # fmt: skip
     say(json_text([as_record(report) for report in reports]) if as_json else as_text(reports))
 
 

@@ -94,7 +94,10 @@ def ranking(store: Store, rows: Sequence[Row], metric: str, *, floor: float = 0.
     reasons = {place: reason for place, reason in checked.items() if reason is not None}
     able = [place for place in range(len(outcomes)) if place not in reasons]
     pairs = list(combinations(able, 2))
-    lines = [tested(outcomes[better], outcomes[worse], [metric], seed=seed, floor={metric: floor})[0] for better, worse in pairs]
+    lines = [
+        tested(outcomes[better], outcomes[worse], [metric], seed=seed, floor={metric: floor}, correction="holm")[0]
+        for better, worse in pairs
+    ]
     known = [
         (pair, 1.0 if line.is_noise else line.comparison.p_value)
         for pair, line in zip(pairs, lines, strict=True)

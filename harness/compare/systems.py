@@ -14,7 +14,7 @@ from harness.errors import GridError
 from harness.leaderboard import select
 from harness.metrics.headlines import HEADLINES
 from harness.stats.comparison import Comparison, Sides, compare, compare_values
-from harness.stats.families import holm
+from harness.stats.families import CORRECTIONS, Correction
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
 from harness.tracking.rows import Row, Value
@@ -31,7 +31,7 @@ class Line:
     Attributes:
         name: of the value.
         comparison: `None` where it was refused, with `reason`.
-        adjusted: p-value after Holm's correction over the lines of its report.
+        adjusted: p-value after the correction over the lines of its report.
         floor: how far the value moves when only the numerics change; `None` where that was not measured.
         better: "a", "b", or `None` where they are not told apart, lie within the noise floor, or neither end is better.
     """
@@ -69,6 +69,7 @@ class Report:
         lines: headline values first.
         differing: where they differ most, by the first line that has items; largest first.
         differing_by: its name; `None` where no line has items.
+        correction: of the p-values, for as many tests as there are lines.
     """
 
     task: str
@@ -78,6 +79,7 @@ class Report:
     lines: tuple[Line, ...]
     differing: tuple[Differing, ...]
     differing_by: str | None
+    correction: Correction = "holm"
 
 
 def compare_systems(
@@ -91,6 +93,7 @@ def compare_systems(
     metrics: Sequence[str] = (),
     most: int = 5,
     seed: int = 0,
+    correction: Correction = "holm",
 ) -> list[Report]:
     """Compare two systems wherever both have finished cells.
 
@@ -102,6 +105,7 @@ def compare_systems(
         metrics: names of values; none = every value with a better end.
         most: items to show.
         seed: of the resampling tests.
+        correction: "holm" to claim differences, "bh" (Benjamini and Hochberg) to explore.
 
     Raises:
         UnknownName: no such grid, task, model or value.
@@ -115,9 +119,12 @@ def compare_systems(
         places = "; ".join(f"{text!r}: {', '.join(map(' / '.join, side))}" for text, side in zip((a, b), sides, strict=True))
         raise GridError(f"compare: the two share no task and family. {places}.")
     return [
-        _report(store, *(side[place] for side in sides), floor=floors.get(place, {}), metrics=metrics, most=most, seed=seed)
+        _report(
+            store, *(side[place] for side in sides), floor=floors.get(place, {}), metrics=metrics, most=most, seed=seed,
+            correction=correction,
+        )
         for place in shared
-    ]
+    ]  # fmt: skip
 
 
 def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:
@@ -128,16 +135,17 @@ def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:
 
 
 def _report(
-    store: Store, a: list[Row], b: list[Row], *, floor: Mapping[str, float], metrics: Sequence[str], most: int, seed: int
-) -> Report:
+    store: Store, a: list[Row], b: list[Row], *, floor: Mapping[str, float], metrics: Sequence[str], most: int, seed: int,
+    correction: Correction,
+) -> Report:  # fmt: skip
     sides = [Outcome(store, row) for row in a], [Outcome(store, row) for row in b]
     if {row.digest for row in a} & {row.digest for row in b}:
         raise GridError("compare: both sides name the same cell; say what tells them apart, such as 'MODEL, steps = 32'.")
-    lines = tested(*sides, _names(a, b, metrics), seed=seed, floor=floor)
+    lines = tested(*sides, _names(a, b, metrics), seed=seed, floor=floor, correction=correction)
     first = next((line.name for line in lines if line.comparison and line.name in sides[0][0].scores), None)
     return Report(
         task=a[0].task, family=a[0].family, a=tuple(a), b=tuple(b), lines=tuple(lines), differing_by=first,
-        differing=tuple(_differing(sides[0][0], sides[1][0], first, most)) if first else (),
+        differing=tuple(_differing(sides[0][0], sides[1][0], first, most)) if first else (), correction=correction,
     )  # fmt: skip
 
 
@@ -151,15 +159,17 @@ def _names(a: Sequence[Row], b: Sequence[Row], metrics: Sequence[str]) -> list[s
 
 
 def tested(
-    a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], *, seed: int, floor: Mapping[str, float]
-) -> list[Line]:
-    """Compare two systems in named values; Holm's correction is over these.
+    a: Sequence[Outcome], b: Sequence[Outcome], names: Sequence[str], *, seed: int, floor: Mapping[str, float],
+    correction: Correction,
+) -> list[Line]:  # fmt: skip
+    """Compare two systems in named values; the correction is over these.
 
     Args:
         a, b: the cells of each, one for each seed.
         names: of the values.
         seed: of the resampling tests.
         floor: noise floor of values where it is known.
+        correction: of the p-values.
     """
     reasons = {name: incomparable(a, b, name) for name in names}
     able = [name for name in names if reasons[name] is None]
@@ -167,7 +177,8 @@ def tested(
     compared = dict(zip(with_items, compare([sides_of(a, b, name) for name in with_items], seed=seed), strict=True))
     compared |= {name: compare_values(*(_values(side, name) for side in (a, b))) for name in able if name not in compared}
     found = [name for name in able if compared[name].p_value is not None]
-    adjusted = dict(zip(found, holm([float(compared[name].p_value or 0) for name in found]).tolist(), strict=True))
+    p_values = CORRECTIONS[correction]([float(compared[name].p_value or 0) for name in found])
+    adjusted = dict(zip(found, p_values.tolist(), strict=True))
     return [
         Line(name=name, reason=reasons[name])
         if reasons[name]

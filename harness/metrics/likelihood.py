@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from harness.contracts import Likelihood
 from harness.design import Family
-from harness.measurement import Evaluation, Measurement
+from harness.measurement import BOUND, Evaluation, Measurement
 from harness.metrics.answers import measured, over_items, refusals
 from harness.stats.intervals import ratio_of_sums
 
@@ -89,7 +89,7 @@ def why_refused(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> str | None:
 
 
 def _flags(own: Likelihood, rows: Float[np.ndarray, "n 3"]) -> tuple[str, ...]:
-    bound = ("upper bound",) if own.kind == "bound" else ()
+    bound = (BOUND,) if own.kind == "bound" else ()
     if own.mc_errors is None:
         return bound
     error, total = math.hypot(*own.mc_errors), abs(float(rows[:, 0].sum()))

@@ -10,7 +10,13 @@ from harness.report.export import grid_of_text, interval, number
 from harness.stats.comparison import Comparison
 from harness.tracking.rows import Row, Value
 
-_HEADER = ("value", "a", "b", "a - b", "p", "p, Holm", "detectable", "verdict")
+_HEADER = ("value", "a", "b", "a - b", "p", "p, {correction}", "detectable", "verdict")
+_NAMES = {"holm": "Holm", "bh": "Benjamini-Hochberg"}
+_MEANT = {
+    "holm": "Holm's correction is over the lines above",
+    "bh": "Benjamini and Hochberg's correction is over the lines above: on average up to 5 % of what it calls different is not, "
+    "so it is for exploring",
+}
 
 
 def as_record(report: Report) -> dict[str, Any]:
@@ -18,7 +24,7 @@ def as_record(report: Report) -> dict[str, Any]:
     return {
         "task": report.task, "family": report.family,
         **{side: {"model": rows[0].model, "digests": [row.digest for row in rows]} for side, rows in _sides(report)},
-        "lines": [_line_record(line) for line in report.lines],
+        "correction": report.correction, "lines": [_line_record(line) for line in report.lines],
         "differing_by": report.differing_by, "differing": [asdict(item) for item in report.differing],
     }  # fmt: skip
 
@@ -42,7 +48,8 @@ def as_text(reports: Sequence[Report]) -> str:
 def _section(report: Report) -> str:
     lines = [f"## {code_cell(report.task)} / {report.family}", ""]
     lines += [f"- {side}: {_described(rows)}" for side, rows in _sides(report)]
-    lines += ["", *grid_of_text(_HEADER, [_cells(line) for line in report.lines if line.comparison]), ""]
+    header = [name.format(correction=_NAMES[report.correction]) for name in _HEADER]
+    lines += ["", *grid_of_text(header, [_cells(line) for line in report.lines if line.comparison]), ""]
     lines += [f"- {code_cell(line.name)}: not compared: {markdown_cell(line.reason)}" for line in report.lines if line.reason]
     lines += _footnotes(report)
     if report.differing_by:
@@ -92,7 +99,8 @@ def _footnotes(report: Report) -> list[str]:
     told += (
         [f"- {single[0]} has one training run: what other runs of it would give is not in the test."] if len(single) == 1 else []
     )
-    return [*told, "- Holm's correction is over the lines above; detectable: the true difference that is found with 80 % power."]
+    detectable = "detectable: the true difference that is found with 80 % power"
+    return [*told, f"- {_MEANT[report.correction]}; {detectable}."]
 
 
 def _one_seed(basis: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.leaderboard import Cell, cell_of, columns_of
+from harness.measurement import BOUND
 from harness.report.canaries import canary_lines
 from harness.report.escape import code_cell, markdown_cell, visible
 from harness.report.sections import LATENCIES, Section, sections
@@ -94,8 +95,16 @@ def _section(section: Section, sort: str | None = None) -> str:
     notes: list[str] = []
     if section.rows:
         lines += [*grid_of_text(*_table(section, notes)), ""]
-    lines += [f"- {note}" for note in (*notes, *_noise(section), *_warnings(section), *_unfinished(section))]
+    lines += [f"- {note}" for note in (*notes, *_basis(section), *_noise(section), *_warnings(section), *_unfinished(section))]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _basis(section: Section) -> list[str]:
+    """What the intervals speak of: every row is one training run."""
+    shown = any(row.metrics[name].low is not None for row in section.rows for name in section.headlines if name in row.metrics)
+    return (
+        ["intervals are over items only, one seed each: nothing is said of other training runs (harness rank)"] if shown else []
+    )
 
 
 def _noise(section: Section) -> list[str]:
@@ -140,10 +149,12 @@ def _table(section: Section, notes: list[str]) -> tuple[list[str], list[list[str
 def _measured(value: Value | None, notes: list[str]) -> str:
     if value is None:
         return ""
-    remarks = [*value.flags, *([value.reason] if value.value is None and value.reason else [])]
+    remarks = [flag for flag in value.flags if flag != BOUND]
+    remarks += [value.reason] if value.value is None and value.reason else []
     marks = [_footnote(markdown_cell(remark), notes) for remark in remarks]
+    bound = "<=" if BOUND in value.flags and value.value is not None else ""
     shown = interval(value)
-    return " ".join(filter(None, [f"~~{shown}~~" if value.greyed and shown else shown, *marks]))
+    return " ".join(filter(None, [bound, f"~~{shown}~~" if value.greyed and shown else shown, *marks]))
 
 
 def _footnote(text: str, notes: list[str]) -> str:

@@ -1,9 +1,12 @@
 """Many tests at once: adjusted p-values that keep what 5 % promises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+
+Correction = Literal["holm", "bh"]
 
 
 def holm(p_values: Sequence[float]) -> Float[np.ndarray, " m"]:
@@ -24,6 +27,9 @@ def benjamini_hochberg(p_values: Sequence[float]) -> Float[np.ndarray, " m"]:
     p, order = _sorted(p_values)
     stepped = np.minimum.accumulate((p * len(p) / np.arange(1, len(p) + 1))[::-1])[::-1]
     return _back(np.minimum(stepped, 1.0), order)
+
+
+CORRECTIONS: Mapping[Correction, Callable[[Sequence[float]], Float[np.ndarray, " m"]]] = {"holm": holm, "bh": benjamini_hochberg}
 
 
 def _sorted(p_values: Sequence[float]) -> tuple[Float[np.ndarray, " m"], np.ndarray]:

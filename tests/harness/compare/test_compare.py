@@ -18,6 +18,7 @@ from harness.errors import GridError, UnknownName
 from harness.metrics.references import statistics_of
 from harness.report.comparisons import as_text
 from harness.stats.comparison import compare
+from harness.stats.families import CORRECTIONS
 
 IDS = [f"item-{index:03d}" for index in range(120)]
 
@@ -191,6 +192,32 @@ def test_the_command_prints_verdicts_and_escapes_texts(cells):
     (line,) = report["lines"]
     assert line["better"] == "a"
     assert line["comparison"]["difference"] == pytest.approx(line["comparison"]["a"] - line["comparison"]["b"])
+
+
+def test_benjamini_and_hochberg_are_there_for_exploring(cells):
+    noise = np.random.default_rng(3)
+    values = {
+        name: noise.normal(size=(2, len(IDS))) + np.array([[shift], [0]])
+        for name, shift in zip("pqrs", (0.36, 0.33, 0.3, 0), strict=True)
+    }
+    for side, name in enumerate(("a", "b")):
+        kept = {key: {"rows": rows[side].tolist(), "aggregate": "mean", "of_targets": False} for key, rows in values.items()}
+        cells.add(name, 0, hits(0.5, side), kept=kept, **{key: float(rows[side].mean()) for key, rows in values.items()})
+    found = {}
+    for correction, function in CORRECTIONS.items():
+        (report,) = compare_systems(cells.store, "a", "b", metrics=list("pqrs"), correction=correction)
+        plain = [line.comparison.p_value for line in report.lines]
+        assert [line.adjusted for line in report.lines] == function(plain).tolist()
+        found[correction] = sum(line.better is not None for line in report.lines)
+    assert found["holm"] < found["bh"]
+    command = ["compare", "a", "b", "--store", cells.store.address, "--metric", "p", "--metric", "s"]
+    said = CliRunner().invoke(app, [*command, "--correction", "bh"]).output
+    assert "p, Benjamini-Hochberg" in said
+    assert "is for exploring" in said
+    assert "p, Holm" in CliRunner().invoke(app, command).output
+    (report,) = json.loads(CliRunner().invoke(app, [*command, "--correction", "bh", "--json"]).output)
+    assert report["correction"] == "bh"
+    assert CliRunner().invoke(app, [*command, "--correction", "none"]).exit_code == 2
 
 
 def test_a_side_is_the_same_in_all_grids_that_hold_it(cells):

@@ -9,7 +9,7 @@ from example_rows import HOSTILE, row, rows, unconditional, value
 from harness.report.escape import markdown_cell, terminal, visible
 from harness.report.export import as_csv, as_json, as_markdown, interval, number
 from harness.report.sections import sections
-from harness.tracking.rows import Row
+from harness.tracking.rows import Row, Value
 
 
 def test_sections_hold_one_task_and_family_with_its_own_metrics_best_first():
@@ -89,6 +89,21 @@ def test_the_noise_floor_names_what_moved(ppl, said):
         unconditional(2, "m", 0.5, ppl, decode="sample again dtype=float64", settings=again),
     ]
     assert f"- noise floor, by sampling m (sample again dtype=float64): {said}\n" in as_markdown(cells)
+
+
+def test_intervals_of_one_seed_are_of_items_only_and_bounds_say_so():
+    text = as_markdown(rows())
+    assert (
+        text.count("- intervals are over items only, one seed each: nothing is said of other training runs (harness rank)") == 2
+    )
+    bare = row(1, "m", "ucg", metrics={"sparkle": Value(value=3.0, n=9, signature="s", higher_is_better=True)})
+    assert "over items only" not in as_markdown([bare])
+    own = {"own_bits_per_byte": value(1.5, 0.25, better=False, flags=("upper bound", "Monte-Carlo error 2%"))}
+    text = as_markdown([row(1, "d3pm", "ucg", metrics=own)])
+    assert "<= 1.50 [1.25, 1.75] (1)" in text
+    assert "(1) Monte-Carlo error 2%" in text
+    absent = {"own_bits_per_byte": Value(value=None, n=9, signature="s", reason="too few", flags=("upper bound",))}
+    assert "<=" not in as_markdown([row(1, "d3pm", "ucg", metrics={**own, **absent})])
 
 
 def test_every_line_of_a_markdown_table_has_the_same_cells():
