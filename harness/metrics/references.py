@@ -1,7 +1,6 @@
-"""Reference-based corpus scores through sacreBLEU: shapes checked here, intervals from sacreBLEU's own item statistics."""
+"""Reference-based corpus scores: statistics of every item, sacreBLEU's value of their sum, intervals from resamples of items."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,39 +11,21 @@ from harness.metrics.answers import checked_texts, empty_flags, measured, over_i
 from harness.stats.intervals import Aggregate
 
 
-def reference_columns(references: Sequence[Sequence[str]]) -> list[list[Any]]:
-    """References as sacreBLEU wants them: the k-th reference of every item, `None` where an item has fewer.
-
-    Args:
-        references: all references of every item.
-
-    Raises:
-        ValueError: an item without a reference, or references that are a string.
-    """
-    for index, accepted in enumerate(references):
-        if isinstance(accepted, str) or not accepted or not all(isinstance(text, str) for text in accepted):
-            raise ValueError(f"references of item {index} are {accepted!r}: expected at least one string in a sequence")
-    most = max((len(accepted) for accepted in references), default=0)
-    return [[accepted[k] if k < len(accepted) else None for accepted in references] for k in range(most)]
-
-
-def statistics_of(metric: SacreMetric, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Float[np.ndarray, "n K"]:
-    """Sufficient statistics of every item, as sacreBLEU counts them.
-
-    Raises:
-        ValueError: not one list of references per text.
-    """
-    if isinstance(texts, str) or len(texts) != len(references):
-        raise ValueError(f"{len(texts)} texts and {len(references)} lists of references: expected one list per text")
-    return np.array(metric._extract_corpus_statistics(list(texts), reference_columns(references)), dtype=np.float64)
-
-
-def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: Aggregate, *, name: str, kind: str) -> Measurement:
-    """Corpus score with all references, sacreBLEU's signature and a bootstrap interval over items, repetitions together.
+def corpus_measurement(
+    evaluation: Evaluation,
+    metric: SacreMetric,
+    statistics: Float[np.ndarray, "n K"],
+    aggregate: Aggregate,
+    *,
+    name: str,
+    kind: str,
+) -> Measurement:
+    """Corpus score with sacreBLEU's signature and a bootstrap interval over items, repetitions together.
 
     Args:
         evaluation: what was generated, and for what.
         metric: sacreBLEU's metric, which gives the point estimate.
+        statistics: what sacreBLEU counts of every item.
         aggregate: the same score for many resamples at once, from summed item statistics.
         name: name of the value.
         kind: name of the aggregate.
@@ -52,10 +33,16 @@ def corpus_measurement(evaluation: Evaluation, metric: SacreMetric, aggregate: A
     texts = checked_texts(evaluation)
     if not texts:
         return refusal("no items", n=0, signature=name)
-    statistics = statistics_of(metric, texts, [example.accepted for example in evaluation.examples])
     score = metric._compute_score_from_stats([int(total) for total in statistics.sum(0)]).score
     interval = over_items(evaluation, statistics, aggregate, name=name)
-    signature = metric.get_signature().format()
+    signature = signature_of(metric, [example.accepted for example in evaluation.examples])
     return measured(
         score, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=statistics, aggregate=kind
     )
+
+
+def signature_of(metric: SacreMetric, references: Sequence[Sequence[str]]) -> str:
+    """SacreBLEU's signature, with the number of references that it was given."""
+    numbers = {len(accepted) for accepted in references}
+    metric.num_refs = numbers.pop() if len(numbers) == 1 else -1
+    return str(metric.get_signature().format())

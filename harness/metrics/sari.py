@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import sacrebleu
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
 from harness.metrics.sentence import grams
 from harness.metrics.sources import sources_of
+from harness.metrics.words import words_of
 from harness.stats.intervals import ratio_of_sums
 
 ORDERS = 4
@@ -50,10 +50,9 @@ class Sari:
         signature = f"sari|orders:{ORDERS}|case:lc|tok:13a|f1:per order|delete:precision|0/0:0|sacrebleu:{sacrebleu.__version__}"
         if not texts or isinstance(sources, str):
             return refusals(self.values, sources if isinstance(sources, str) else "no items", n=len(texts), signature=signature)
-        cut = Tokenizer13a()
         triples = zip(sources, texts, evaluation.examples, strict=True)
         items = 100 * np.array([
-            sentence_sari(_words(cut, source), _words(cut, text), [_words(cut, reference) for reference in example.accepted])
+            sentence_sari(_words(source), _words(text), [_words(reference) for reference in example.accepted])
             for source, text, example in triples
         ])  # fmt: skip
         interval = over_items(evaluation, np.stack([items, np.ones_like(items)], axis=1), ratio_of_sums, name="sari")
@@ -99,5 +98,5 @@ def _precision(found: _Counts, wanted: _Counts) -> float:
     return sum(min(count, wanted.get(gram, 0.0)) for gram, count in found.items()) / total if total else 0.0
 
 
-def _words(cut: Tokenizer13a, text: str) -> list[str]:
-    return cut(text.rstrip().lower()).split()
+def _words(text: str) -> list[str]:
+    return words_of(text.lower())

@@ -93,9 +93,9 @@ class Marginals:
         kinds[token == MASK] = MASK
         kinds[word] = self.automaton.word_class[token[word]]
         for kind in np.unique(kinds[kinds != self.end]).tolist():
-            rows, matrix = np.flatnonzero(kinds == kind), layer.matrix(kind)
-            if matrix is not None:
-                moved[rows] = (matrix.T if onwards else matrix).dot(weights[rows].T).T
+            rows, matrices = np.flatnonzero(kinds == kind), layer.matrices(kind)
+            if matrices is not None:
+                moved[rows] = matrices[onwards].dot(weights[rows].T).T
         moved[word] *= self.automaton.word_probability[token[word]][:, None]
         return moved
 
@@ -110,7 +110,7 @@ class _Layer:
     def __init__(self, source: Integers, target: Integers, weight: Floats, kind: Integers, shape: tuple[int, int]) -> None:
         self.source, self.target, self.weight, self.shape = source, target, weight, shape
         self.kinds, self.bounds = np.unique(kind, return_index=True)
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, tuple[Any, Any] | None] = {}
 
     @classmethod
     def of(cls, automaton: Automaton, position: int) -> "_Layer":
@@ -124,14 +124,15 @@ class _Layer:
         ends = place[0, automaton.source[arcs]], place[1, automaton.target[arcs]]
         return cls(*ends, automaton.probability[arcs], kind, (len(before), len(after)))
 
-    def matrix(self, kind: int) -> Any:
-        """Sparse weights of the arcs of a class, or of all for `MASK`; `None` where there are none."""
+    def matrices(self, kind: int) -> tuple[Any, Any] | None:
+        """Sparse weights of the arcs of a class, or of all for `MASK`, and their transpose; `None` where there are none."""
         if kind not in self._made:
             from scipy.sparse import csr_matrix
 
             places = np.flatnonzero(self.kinds == kind)
             part = slice(None) if kind == MASK else self._part(int(places[0])) if len(places) else None
-            self._made[kind] = part and csr_matrix((self.weight[part], (self.source[part], self.target[part])), shape=self.shape)
+            made = part and csr_matrix((self.weight[part], (self.source[part], self.target[part])), shape=self.shape)
+            self._made[kind] = None if made is None else (made, made.T)
         return self._made[kind]
 
     def _part(self, place: int) -> slice:
@@ -141,7 +142,9 @@ class _Layer:
         """[b, classes]: weight that passes through the arcs of each class."""
         sums = np.zeros((len(forward), classes))
         if len(self.kinds):
-            flows = forward[:, self.source] * backward[:, self.target] * self.weight
+            flows = np.take(forward, self.source, axis=1)
+            flows *= np.take(backward, self.target, axis=1)
+            flows *= self.weight
             sums[:, self.kinds] = np.add.reduceat(flows, self.bounds, axis=1)
         return sums
 

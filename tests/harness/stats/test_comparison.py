@@ -4,9 +4,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
-from harness.metrics.bleu import corpus_bleu
-from harness.metrics.chrf import corpus_chrf
-from harness.metrics.references import reference_columns, statistics_of
+from harness.metrics.bleu import bleu_statistics, corpus_bleu
+from harness.metrics.chrf import chrf_statistics, corpus_chrf
 from harness.stats.comparison import Sides, approximate_randomisation, compare, paired_bootstrap
 from harness.stats.intervals import ratio_of_sums
 
@@ -31,14 +30,13 @@ def test_p_values_are_those_of_sacrebleu(kind, function, seed, monkeypatch):
     references, one = corpus(80, seed, wrong=0.30)
     other = corpus(80, seed, wrong=0.36)[1]
     metrics = {"BLEU": BLEU(), "chrF": CHRF(), "chrF2++": CHRF(word_order=2)}
-    _, found = PairedTest(
-        [("one", one), ("other", other)], metrics, reference_columns(references), test_type=kind, n_samples=400
-    )()
+    columns = [[text for (text,) in references]]
+    _, found = PairedTest([("one", one), ("other", other)], metrics, columns, test_type=kind, n_samples=400)()
     expected = [found[name][1].p_value for name in found if name != "System"]
-    pairs = [
-        (statistics_of(metric, one, references), statistics_of(metric, other, references), aggregate)
-        for metric, aggregate in zip(metrics.values(), (corpus_bleu, corpus_chrf, corpus_chrf), strict=True)
+    rows = [
+        [bleu_statistics(texts, references), *chrf_statistics(texts, references, word_orders=(0, 2))] for texts in (one, other)
     ]
+    pairs = list(zip(*rows, (corpus_bleu, corpus_chrf, corpus_chrf), strict=True))
     assert function(pairs, resamples=400, rng=np.random.default_rng(12345)) == expected
     assert len(set(expected)) > 1
 
