@@ -1,6 +1,6 @@
 """Corpus BLEU: sacreBLEU's value and signature, all references."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -10,7 +10,10 @@ from sacrebleu.metrics.bleu import BLEU
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.references import corpus_measurement
+from harness.metrics.answers import refusals
+from harness.metrics.overlaps import in_a_row, of_words, overlaps
+from harness.metrics.references import corpus_measurement, texts_and_references
+from harness.metrics.words import words_of
 
 _ORDERS = 4
 _FEW_MATCHES = 10
@@ -33,10 +36,32 @@ class Bleu:
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
-        # force: no advice on standard error to detokenise texts whose full stops are words, as in `world`
-        metric = BLEU(tokenize="13a", force=True)
-        found = corpus_measurement(evaluation, metric, corpus_bleu, name="bleu", kind="bleu")
+        sides = texts_and_references(evaluation)
+        if isinstance(sides, str):
+            return refusals(self.values, sides, n=len(evaluation.texts), signature="bleu")
+        rows = bleu_statistics(*sides)
+        found = corpus_measurement(evaluation, BLEU(tokenize="13a"), rows, corpus_bleu, name="bleu", kind="bleu")
         return {"bleu": replace(found, flags=(*found.flags, *_few_matches(found)))}
+
+
+def bleu_statistics(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Float[np.ndarray, "n 10"]:
+    """SacreBLEU's statistics of every text: its length, that of the closest reference, matches and totals by order.
+
+    Args:
+        texts: what is scored.
+        references: all references of every text.
+
+    Raises:
+        ValueError: not one list of references per text, or an item without a reference.
+    """
+    rows = [words_of(side) for side in in_a_row(texts, references)]
+    found = overlaps(of_words(rows, references), longest=_ORDERS)
+    lengths, wanted = found.texts[0], found.references[:, 0]
+    absent = np.arange(len(wanted))[:, None] >= [len(accepted) for accepted in references]
+    # the shorter of two that are equally near
+    distance = np.where(absent, np.iinfo(np.int64).max, 2 * np.abs(wanted - lengths) + (wanted > lengths))
+    closest = np.take_along_axis(wanted, distance.argmin(0)[None], axis=0)
+    return np.concatenate([lengths[None], closest, found.clipped, found.texts]).T.astype(np.float64)
 
 
 def _few_matches(found: Measurement) -> tuple[str, ...]:

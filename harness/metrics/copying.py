@@ -11,8 +11,8 @@ from sacrebleu.metrics.bleu import BLEU
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, share, why_nothing
-from harness.metrics.bleu import corpus_bleu
-from harness.metrics.references import corpus_measurement, references_of, statistics_of
+from harness.metrics.bleu import bleu_statistics, corpus_bleu
+from harness.metrics.references import corpus_measurement, references_of, signature_of
 from harness.metrics.sources import sources_of
 
 ALPHA = 0.8
@@ -45,12 +45,12 @@ class Copying:
         reason = sources if isinstance(sources, str) else why_nothing(texts)
         if isinstance(sources, str) or reason:
             return refusals(self.values, str(reason), n=len(texts), signature="copying")
-        metric = BLEU(tokenize="13a", force=True)
-        copied = corpus_measurement(_of_sources(evaluation, sources), metric, corpus_bleu, name="copy_bleu", kind="bleu")
+        rows, metric = bleu_statistics(texts, [[source] for source in sources]), BLEU(tokenize="13a")
+        copied = corpus_measurement(_of_sources(evaluation, sources), metric, rows, corpus_bleu, name="copy_bleu", kind="bleu")
         hits = [bool(text.strip()) and text.split() == source.split() for text, source in zip(texts, sources, strict=True)]
         return {
             "copy_bleu": dataclasses.replace(copied, signature=f"of:source|{copied.signature}"),
-            "ibleu": _ibleu(evaluation, texts, sources, references_of(evaluation.examples)),
+            "ibleu": _ibleu(evaluation, texts, rows),
             "exact_copy_rate": share(evaluation, hits, signature="share|wilson|copy:same words", flags=empty_flags(texts)),
         }
 
@@ -67,15 +67,13 @@ def _of_sources(evaluation: Evaluation, sources: Sequence[str]) -> Evaluation:
     return dataclasses.replace(evaluation, examples=examples)
 
 
-def _ibleu(
-    evaluation: Evaluation, texts: Sequence[str], sources: Sequence[str], references: list[tuple[str, ...]] | str
-) -> Measurement:
+def _ibleu(evaluation: Evaluation, texts: Sequence[str], copied: Float[np.ndarray, "n 10"]) -> Measurement:
+    references = references_of(evaluation.examples)
     if isinstance(references, str):
         return refusal(references, n=len(texts), signature="ibleu")
-    against_sources, metric = BLEU(tokenize="13a", force=True), BLEU(tokenize="13a", force=True)
-    copied = statistics_of(against_sources, texts, [[source] for source in sources])
-    rows = np.concatenate([statistics_of(metric, texts, references), copied], axis=1)
+    rows = np.concatenate([bleu_statistics(texts, references), copied], axis=1)
     return measured(
         float(corpus_ibleu(rows.sum(0)[None])[0]), over_items(evaluation, rows, corpus_ibleu, name="ibleu"), n=len(texts),
-        signature=f"alpha:{ALPHA}|{metric.get_signature().format()}", flags=empty_flags(texts), items=rows, aggregate="ibleu",
+        signature=f"alpha:{ALPHA}|{signature_of(BLEU(tokenize='13a'), references)}", flags=empty_flags(texts), items=rows,
+        aggregate="ibleu",
     )  # fmt: skip

@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
-from harness.metrics.references import references_of
+from harness.metrics.answers import empty_flags, measured, over_items, refusals
+from harness.metrics.overlaps import Sequences, in_a_row, of_words, overlaps
+from harness.metrics.references import texts_and_references
 from harness.stats.intervals import ratio_of_sums
 
-if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
-
-_KINDS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+_KINDS = ("rouge_1", "rouge_2", "rouge_l")
+_ASCII = frozenset(map(chr, range(128)))
 
 
 class Rouge:
@@ -38,10 +37,10 @@ class Rouge:
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references."""
-        texts, references = checked_texts(evaluation), references_of(evaluation.examples)
-        if not texts or isinstance(references, str):
-            reason = references if isinstance(references, str) else "no items"
-            return refusals(self.values, reason, n=len(texts), signature="rouge")
+        sides = texts_and_references(evaluation)
+        if isinstance(sides, str):
+            return refusals(self.values, sides, n=len(evaluation.texts), signature="rouge")
+        texts, references = sides
         signature = f"{_count(references)}|stem:porter|best:f1|rouge-score:{version('rouge-score')}|nltk:{version('nltk')}"
         flags = (*empty_flags(texts), *_foreign(references))
         found = {}
@@ -59,26 +58,58 @@ def rouge_scores(texts: Sequence[str], references: Sequence[Sequence[str]]) -> F
         references: all references of every text.
 
     Raises:
-        ValueError: not one list of references per text.
+        ValueError: not one list of references per text, or an item without a reference.
     """
-    if len(texts) != len(references):
-        raise ValueError(f"{len(texts)} texts and {len(references)} lists of references: expected one list per text")
-    scorer = _scorer()
-    rows = [scorer.score_multi(list(accepted), text) for text, accepted in zip(texts, references, strict=True)]
-    return np.array([[row[kind].fmeasure for kind in _KINDS.values()] for row in rows])
+    words = _stemmed(in_a_row(texts, references))
+    sequences = of_words(words, references)
+    found = overlaps(sequences, longest=2)
+    shared = np.stack([found.shared[:, 0], found.shared[:, 1], _subsequences(words, sequences, found.shared[:, 0])])
+    written, wanted = found.texts[[0, 1, 0]][:, None], np.moveaxis(found.references[:, [0, 1, 0]], 1, 0)
+    return np.ascontiguousarray(_f1(shared, written, wanted).max(1, initial=0.0).T)
 
 
-def _scorer() -> "RougeScorer":
-    """The library's scorer, which forgets no text that it has cut into words; nltk below it takes a second to import."""
-    from rouge_score.rouge_scorer import RougeScorer
-    from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
+def _subsequences(words: Sequence[Sequence[str]], sequences: Sequences, like: Int[np.ndarray, "R n"]) -> Int[np.ndarray, "R n"]:
+    """Words of the longest common subsequence with every reference."""
+    found, text = np.zeros_like(like), words[0] if words else ()
+    for row, item, column in zip(words, sequences.items.tolist(), sequences.columns.tolist(), strict=True):
+        if column:
+            found[column - 1, item] = longest_common(text, row)
+        else:
+            text = row
+    return found
 
-    plain = DefaultTokenizer(use_stemmer=True)
 
-    class Remembering(Tokenizer):
-        tokenize = staticmethod(lru_cache(maxsize=2**16)(plain.tokenize))
+def _f1(shared: Int[np.ndarray, "3 R n"], written: Int[np.ndarray, "3 1 n"], wanted: Int[np.ndarray, "3 R n"]) -> np.ndarray:
+    precision, recall = shared / np.maximum(written, 1), shared / np.maximum(wanted, 1)
+    return 2 * precision * recall / np.where(shared > 0, precision + recall, 1.0)
 
-    return RougeScorer(list(_KINDS.values()), tokenizer=Remembering())
+
+def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, all cells of a row of the table in the bits of one integer.
+
+    Hyyrö 2004 ("Bit-parallel LCS-length computation revisited"), algorithm of Crochemore et al. 2001: a bit is 0 where the
+    table grows from one column to the next.
+    """
+    places: dict[str, int] = {}
+    for place, word in enumerate(b):
+        places[word] = places.get(word, 0) | 1 << place
+    whole = flat = (1 << len(b)) - 1
+    for word in a:
+        if word in places:
+            same = flat & places[word]
+            flat = (flat + same | flat - same) & whole
+    return len(b) - flat.bit_count()
+
+
+def _stemmed(texts: Sequence[str]) -> list[list[str]]:
+    """The library's words, every word stemmed once; nltk below it takes a second to import."""
+    from nltk.stem.porter import PorterStemmer
+    from rouge_score.tokenize import tokenize
+
+    class Remembering:
+        stem = staticmethod(lru_cache(maxsize=2**16)(PorterStemmer().stem))
+
+    return [tokenize(text, Remembering) for text in texts]
 
 
 def _count(references: Sequence[Sequence[str]]) -> str:
@@ -87,7 +118,5 @@ def _count(references: Sequence[Sequence[str]]) -> str:
 
 
 def _foreign(references: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    strange = sum(
-        any(letter.isalpha() and not letter.isascii() for text in accepted for letter in text) for accepted in references
-    )
+    strange = sum(any(map(str.isalpha, set("".join(accepted)) - _ASCII)) for accepted in references)
     return (f"{strange} of {len(references)} items have letters outside a-z, at which words are cut",) if strange else ()

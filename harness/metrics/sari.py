@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import sacrebleu
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
@@ -14,6 +13,7 @@ from harness.metrics.answers import checked_texts, empty_flags, measured, over_i
 from harness.metrics.references import references_of
 from harness.metrics.sentence import grams
 from harness.metrics.sources import sources_of
+from harness.metrics.words import words_of
 from harness.stats.intervals import ratio_of_sums
 
 ORDERS = 4
@@ -56,9 +56,8 @@ class Sari:
         if not texts or isinstance(sources, str) or isinstance(references, str):
             reason = next((found for found in (sources, references) if isinstance(found, str)), "no items")
             return refusals(self.values, reason, n=len(texts), signature=signature)
-        cut = Tokenizer13a()
         items = 100 * np.array([
-            sentence_sari(_words(cut, source), _words(cut, text), [_words(cut, reference) for reference in accepted])
+            sentence_sari(_words(source), _words(text), [_words(reference) for reference in accepted])
             for source, text, accepted in zip(sources, texts, references, strict=True)
         ])  # fmt: skip
         interval = over_items(evaluation, np.stack([items, np.ones_like(items)], axis=1), ratio_of_sums, name="sari")
@@ -104,5 +103,5 @@ def _precision(found: _Counts, wanted: _Counts) -> float:
     return sum(min(count, wanted.get(gram, 0.0)) for gram, count in found.items()) / total if total else 0.0
 
 
-def _words(cut: Tokenizer13a, text: str) -> list[str]:
-    return cut(text.rstrip().lower()).split()
+def _words(text: str) -> list[str]:
+    return words_of(text.lower())

@@ -1,10 +1,42 @@
 """Words as the n-gram metrics count them: the 13a tokenisation of sacreBLEU, as integers, and their n-grams."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, count
 
 import numpy as np
 from jaxtyping import Int
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+_MARKS = re.compile(r"[!-&(-+:-@/\[-`{-~]")
+_ALONE = str.maketrans({chr(code): f" {chr(code)} " for code in range(128) if _MARKS.match(chr(code))})
+_ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
+_STOP_AFTER, _STOP_BEFORE, _DASH = (re.compile(form) for form in (r"([^0-9])([.,])", r"([.,])([^0-9])", r"([0-9])(-)"))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in the tokenisation 13a of the NIST's mteval-v13a, those that sacreBLEU's Tokenizer13a finds.
+
+    Several times as fast: marks are looked for before they are set apart, and full stops, commas and dashes are treated
+    word by word, which changes nothing, since a space is to them what any letter is.
+    """
+    line = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    if "&" in line:
+        for entity, letter in _ENTITIES:
+            line = line.replace(entity, letter)
+    words = (line.translate(_ALONE) if _MARKS.search(line) else line).split()
+    if "." in line or "," in line or "-" in line:
+        parts = [_parted(word) if "." in word or "," in word or "-" in word else (word,) for word in words]
+        return list(chain.from_iterable(parts))
+    return words
+
+
+@lru_cache(maxsize=2**16)
+def _parted(word: str) -> tuple[str, ...]:
+    """Full stops and commas apart unless between digits, dashes apart after a digit."""
+    line = _STOP_BEFORE.sub(r" \1 \2", _STOP_AFTER.sub(r"\1 \2 ", f" {word} "))
+    return tuple(_DASH.sub(r"\1 \2 ", line).split())
 
 
 def word_ids(texts: Sequence[str]) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
@@ -13,11 +45,14 @@ def word_ids(texts: Sequence[str]) -> tuple[Int[np.ndarray, " m"], Int[np.ndarra
     Returns:
         Integer of every word (equal words have equal integers, counted from 0) and index of the text it stands in.
     """
-    cut = Tokenizer13a()
-    known: dict[str, int] = {}
-    rows = [[known.setdefault(word, len(known)) for word in cut(text.rstrip()).split()] for text in texts]
-    owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    return np.array([word for row in rows for word in row], dtype=np.int64), owner
+    rows = [words_of(text) for text in texts]
+    return numbered(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+
+
+def numbered(rows: Sequence[Sequence[str]]) -> Int[np.ndarray, " m"]:
+    """Words of all rows one after the other, as integers in the order in which they first appear."""
+    known = defaultdict[str, int](count().__next__)
+    return np.fromiter((known[word] for row in rows for word in row), dtype=np.int64)
 
 
 def ngrams(

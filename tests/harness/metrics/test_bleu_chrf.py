@@ -6,14 +6,18 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from harness.metrics.bleu import Bleu, corpus_bleu
-from harness.metrics.chrf import ChrF, corpus_chrf
-from harness.metrics.references import reference_columns, statistics_of
+from harness.metrics.bleu import Bleu, bleu_statistics, corpus_bleu
+from harness.metrics.chrf import ChrF, chrf_statistics, corpus_chrf
 
 
 def padded(references):
     most = max(map(len, references))
     return [[refs[k] if k < len(refs) else None for refs in references] for k in range(most)]
+
+
+def theirs(metric, texts, references):
+    """What sacreBLEU counts of every item."""
+    return np.array(metric._extract_corpus_statistics(texts, padded(references)), dtype=np.float64)
 
 
 @pytest.fixture
@@ -61,12 +65,32 @@ def test_any_texts_have_sacrebleu_s_own_scores(make_evaluation, pairs):
     }
 
 
+LETTERS = st.text(alphabet="ab \u00a0\u00e9.,-1(&;\n", max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(LETTERS, st.lists(LETTERS, min_size=1, max_size=4)), min_size=1, max_size=5))
+def test_statistics_of_every_item_are_sacrebleu_s(items):
+    texts, references = [text for text, _ in items], [accepted for _, accepted in items]
+    assert np.array_equal(bleu_statistics(texts, references), theirs(BLEU(force=True), texts, references))
+    for order, rows in zip((0, 2), chrf_statistics(texts, references, word_orders=(0, 2)), strict=True):
+        assert np.array_equal(rows, theirs(CHRF(word_order=order), texts, references))
+
+
+def test_items_of_many_parts_keep_their_places(make_sentences):
+    pool = make_sentences(2000, 5)
+    texts, references = pool[:600], [pool[600 + 2 * i : 601 + 2 * i + i % 2] for i in range(600)]
+    assert np.array_equal(bleu_statistics(texts, references), theirs(BLEU(), texts, references))
+    (rows,) = chrf_statistics(texts, references, word_orders=(2,))
+    assert np.array_equal(rows, theirs(CHRF(word_order=2), texts, references))
+
+
 def test_vectorised_scores_equal_sacrebleu_on_resamples(make_sentences, ragged):
     texts = [*make_sentences(98, 3), "", "zebra"]
     rng = np.random.default_rng(0)
     picks = [rng.integers(100, size=size) for size in (1, 1, 1, 2, 5, 100, 100)] + [np.array([98]), np.array([99])]
     for metric, vectorised in ((BLEU(), corpus_bleu), (CHRF(), corpus_chrf), (CHRF(word_order=2), corpus_chrf)):
-        rows = statistics_of(metric, texts, ragged)
+        rows = theirs(metric, texts, ragged)
         for chosen in picks:
             expected = metric._compute_score_from_stats([int(x) for x in rows[chosen].sum(0)]).score
             assert vectorised(rows[chosen].sum(0)[None])[0] == pytest.approx(expected, abs=1e-9)
@@ -103,16 +127,17 @@ def test_shapes_that_sacrebleu_would_swallow_are_refused(make_evaluation, make_s
     with pytest.raises(ValueError, match="one text per example"):
         Bleu()(make_evaluation(make_sentences(3, 0), references=[["a"], ["b"]]))
     with pytest.raises(ValueError, match="expected one list per text"):
-        statistics_of(BLEU(), ["a", "b"], [["a"]])
+        bleu_statistics(["a", "b"], [["a"]])
     with pytest.raises(ValueError, match="item 1"):
-        reference_columns([["a"], "b"])
+        bleu_statistics(["a", "b"], [["a"], "b"])
     with pytest.raises(ValueError, match="item 0"):
-        reference_columns([[]])
+        chrf_statistics(["a"], [[]], word_orders=(0,))
 
 
 def test_no_items_is_a_refusal(make_evaluation):
-    found = Bleu()(make_evaluation([], references=[]))["bleu"]
-    assert (found.value, found.reason) == (None, "no items")
+    evaluation = make_evaluation([], references=[])
+    for name, found in (Bleu()(evaluation) | ChrF()(evaluation)).items():
+        assert (found.value, found.reason) == (None, "no items"), name
     assert sacrebleu.__version__
 
 

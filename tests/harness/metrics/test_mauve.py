@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,6 +65,43 @@ def test_the_ceiling_is_the_score_of_other_human_texts(make_evaluation, make_sen
     for name in ("mauve_ceiling", "mauve_normalised"):
         assert without[name].reason == "0 training texts are not among the references: a human ceiling needs 500"
         assert without[name].value is None
+
+
+def test_the_ceiling_is_computed_once_for_all_models(make_evaluation, make_sentences, monkeypatch):
+    runs = []
+
+    def counted(samples, references, *, seeds):
+        runs.append(len(seeds))
+        return mauve_scores(samples, references, seeds=seeds)
+
+    monkeypatch.setattr("harness.metrics.mauve.mauve_scores", counted)
+    monkeypatch.setattr("harness.metrics.mauve._ceilings", {})
+    train = [Example(id=f"t{index}", target=text) for index, text in enumerate(make_sentences(900, 7))]
+    one, other = (dataclasses.replace(make_evaluation(make_sentences(500, seed)), train=train) for seed in (3, 4))
+    first, second = Mauve()(one), Mauve()(other)
+    assert len(runs) == 3
+    assert first["mauve"].value != second["mauve"].value
+    assert first["mauve_ceiling"] == second["mauve_ceiling"]
+    Mauve()(dataclasses.replace(one, train=train[:600]))
+    assert len(runs) == 5, "other human texts have a ceiling of their own"
+
+
+def test_the_area_of_many_histograms_is_that_of_each():
+    rng = np.random.default_rng(0)
+    p, q = (rng.multinomial(50, rng.dirichlet(np.full(20, 0.3)), size=150) / 50 for _ in range(2))
+    assert (p == 0).any()
+    assert area_of_divergence(p, q) == pytest.approx([naive_area(*pair) for pair in zip(p, q, strict=True)], abs=1e-12)
+
+
+def naive_area(p, q):
+    """Equation 2 of Pillutla et al. 2021, term by term."""
+
+    def divergence(a, b):
+        return sum(x * np.log(x / y) for x, y in zip(a, b, strict=True) if x > 0)
+
+    mixtures = [weight * p + (1 - weight) * q for weight in np.linspace(1e-6, 1 - 1e-6, 25)]
+    points = [(1.0, 0.0), *[(np.exp(-5 * divergence(q, r)), np.exp(-5 * divergence(p, r))) for r in mixtures], (0.0, 1.0)]
+    return sum((x - u) * (v + y) / 2 for (x, y), (u, v) in pairwise(points))
 
 
 def test_the_ratio_has_the_variance_of_the_delta_method():

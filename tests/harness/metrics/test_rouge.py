@@ -3,9 +3,11 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.metrics.aggregates import AGGREGATES, statistics
-from harness.metrics.rouge import Rouge, rouge_scores
+from harness.metrics.rouge import Rouge, longest_common, rouge_scores
 
 VALUES = ("rouge_1", "rouge_2", "rouge_l")
 
@@ -62,6 +64,29 @@ def test_items_are_the_definition_where_nothing_is_stemmed(make_sentences, ragge
         for text, accepted in zip(texts, short, strict=True)
     ]
     assert rouge_scores(texts, short) == pytest.approx(np.array(wanted))
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.lists(st.sampled_from("abc"), max_size=9)] * 2)
+def test_the_longest_common_subsequence_is_that_of_the_table(text, reference):
+    assert longest_common(text, reference) == common(text, reference)
+
+
+def test_texts_longer_than_a_machine_word(make_sentences):
+    text, reference = (" ".join(make_sentences(20, seed)).split() for seed in (1, 2))
+    assert min(len(text), len(reference)) > 64
+    assert longest_common(text, reference) == common(text, reference)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    *[st.lists(st.sampled_from(["run", "running", "ran", "x1", "a.b", "\u00e9t\u00e9", "ponies"]), max_size=6).map(" ".join)] * 3
+)
+def test_scores_are_the_library_s_to_the_last_bit(text, one, other):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    theirs = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score_multi([one, other], text)
+    assert rouge_scores([text], [[one, other]])[0].tolist() == [found.fmeasure for found in theirs.values()]
 
 
 def test_stems_count_as_the_same_word():

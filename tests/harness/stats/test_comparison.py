@@ -4,9 +4,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, estimate_ci
 
-from harness.metrics.bleu import corpus_bleu
-from harness.metrics.chrf import corpus_chrf
-from harness.metrics.references import reference_columns, statistics_of
+from harness.metrics.bleu import bleu_statistics, corpus_bleu
+from harness.metrics.chrf import chrf_statistics, corpus_chrf
 from harness.stats.comparison import Sides, approximate_randomisation, compare, paired_bootstrap
 from harness.stats.intervals import bootstrap_totals, ratio_of_sums
 
@@ -32,11 +31,12 @@ def paired_test(kind, seed, samples):
     references, one = corpus(80, seed, wrong=0.30)
     other = corpus(80, seed, wrong=0.36)[1]
     named, metrics = [("one", one), ("other", other)], {name: metric for name, (metric, _) in METRICS.items()}
-    _, found = PairedTest(named, metrics, reference_columns(references), test_type=kind, n_samples=samples)()
-    pairs = [
-        (statistics_of(metric, one, references), statistics_of(metric, other, references), aggregate)
-        for metric, aggregate in METRICS.values()
+    columns = [[text for (text,) in references]]
+    _, found = PairedTest(named, metrics, columns, test_type=kind, n_samples=samples)()
+    rows = [
+        [bleu_statistics(texts, references), *chrf_statistics(texts, references, word_orders=(0, 2))] for texts in (one, other)
     ]
+    pairs = list(zip(*rows, (aggregate for _, aggregate in METRICS.values()), strict=True))
     return {name: found[name] for name in METRICS}, pairs
 
 
