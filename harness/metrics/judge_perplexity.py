@@ -13,7 +13,14 @@ from harness.contracts import Likelihood
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import (
-    checked_texts, clusters, empty_flags, measured, over_items, refusal, refusals, why_nothing,
+    checked_texts,
+    clusters,
+    empty_flags,
+    measured,
+    over_items,
+    refusal,
+    refusals,
+    why_nothing,
 )  # fmt: skip
 from harness.stats.intervals import Interval, median_interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
