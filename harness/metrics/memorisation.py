@@ -1,6 +1,7 @@
 """Memorisation: how much of what is written stands in the training split, beside how much of human text does."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -57,8 +58,9 @@ class Memorisation:
         if reason:
             return refusals(self.values, reason, n=len(texts), signature=signature)
         known = set(train)
-        written, human = np.split(in_training([*texts, *targets], train), 2)
-        run, human_run = np.split(longest_shared([*texts, *targets], train), 2)
+        both = Beside.of([*texts, *targets], train)
+        written, human = np.split(both.in_training(), 2)
+        run, human_run = np.split(both.longest_shared(), 2)
         return {
             "memorised_texts": _copies(evaluation, texts, known, signature),
             "memorised_8grams": _shared(evaluation, "memorised_8grams", written, signature, empty_flags(texts)),
@@ -70,35 +72,52 @@ class Memorisation:
         }
 
 
-def in_training(texts: Sequence[str], train: Sequence[str], *, order: int = ORDER) -> Float[np.ndarray, "n 2"]:
-    """n-grams of each text that stand in a training text, and all its n-grams."""
-    words, owner = word_ids([*train, *texts])
-    *_, (grams, place) = ngrams(words, owner, longest=order)
-    of_train = place < len(train)
-    seen = np.isin(grams[~of_train], grams[of_train])
-    index = place[~of_train] - len(train)
-    counts = [np.bincount(index, weights=weights, minlength=len(texts)) for weights in (seen.astype(np.float64), None)]
-    return np.stack(counts, axis=1).astype(np.float64)
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Words of texts and of the training split.
 
-
-def longest_shared(texts: Sequence[str], train: Sequence[str], *, most: int = LONGEST) -> Int[np.ndarray, " n"]:
-    """Words of the longest run of each text that stands in one training text too; longer ones count as `most`.
-
-    Runs grow by a word at a time, and only those are kept that both sides have.
+    Attributes:
+        words: of all training texts, then of all texts, as `word_ids` gives them.
+        owner: index of the text that each stands in.
+        train, texts: how many there are.
     """
-    words, owner = word_ids([*train, *texts])
-    found, vocabulary = np.zeros(len(texts), dtype=np.int64), int(words.max(initial=0)) + 1
-    start, grams = np.arange(len(words)), words
-    for length in range(1, most + 1):
-        of_train = owner[start] < len(train)
-        both = np.intersect1d(grams[of_train], grams[~of_train])
-        kept = np.isin(grams, both)
-        found[owner[start[kept & ~of_train]] - len(train)] = length
-        inside = kept & (start + length < len(words))
-        inside[inside] = owner[start[inside] + length] == owner[start[inside]]
-        start, grams = start[inside], grams[inside]
-        grams = np.unique(grams * vocabulary + words[start + length], return_inverse=True)[1]
-    return found
+
+    words: Int[np.ndarray, " m"]
+    owner: Int[np.ndarray, " m"]
+    train: int
+    texts: int
+
+    @classmethod
+    def of(cls, texts: Sequence[str], train: Sequence[str]) -> "Beside":
+        """Cut all into words, once."""
+        return cls(*word_ids([*train, *texts]), len(train), len(texts))
+
+    def in_training(self, *, order: int = ORDER) -> Float[np.ndarray, "n 2"]:
+        """n-grams of each text that stand in a training text, and all its n-grams."""
+        *_, (grams, place) = ngrams(self.words, self.owner, longest=order)
+        of_train = place < self.train
+        seen = np.isin(grams[~of_train], grams[of_train])
+        index = place[~of_train] - self.train
+        counts = [np.bincount(index, weights=weights, minlength=self.texts) for weights in (seen.astype(np.float64), None)]
+        return np.stack(counts, axis=1).astype(np.float64)
+
+    def longest_shared(self, *, most: int = LONGEST) -> Int[np.ndarray, " n"]:
+        """Words of the longest run of each text that stands in one training text too; longer ones count as `most`.
+
+        Runs grow by a word at a time, and only those are kept that both sides have.
+        """
+        words, owner = self.words, self.owner
+        found, vocabulary = np.zeros(self.texts, dtype=np.int64), int(words.max(initial=0)) + 1
+        start, grams = np.arange(len(words)), words
+        for length in range(1, most + 1):
+            of_train = owner[start] < self.train
+            kept = np.isin(grams, np.intersect1d(grams[of_train], grams[~of_train]))
+            found[owner[start[kept & ~of_train]] - self.train] = length
+            inside = kept & (start + length < len(words))
+            inside[inside] = owner[start[inside] + length] == owner[start[inside]]
+            start, grams = start[inside], grams[inside]
+            grams = np.unique(grams * vocabulary + words[start + length], return_inverse=True)[1]
+        return found
 
 
 def _run(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Example
-from harness.metrics.memorisation import Memorisation, in_training, longest_shared
+from harness.metrics.memorisation import Beside, Memorisation
 
 TRAIN = ["one two three four five six seven eight nine ten", "a b c d e f g h i j k"]
 
@@ -21,7 +21,7 @@ TRAIN = ["one two three four five six seven eight nine ten", "a b c d e f g h i 
     ],
 )
 def test_eight_grams_are_found_in_one_training_text(text, hits, total):
-    np.testing.assert_array_equal(in_training([text, "b c d e f g h i"], TRAIN), [[hits, total], [1, 1]])
+    np.testing.assert_array_equal(Beside.of([text, "b c d e f g h i"], TRAIN).in_training(), [[hits, total], [1, 1]])
 
 
 def test_counts_are_those_of_sets(make_sentences):
@@ -33,7 +33,7 @@ def test_counts_are_those_of_sets(make_sentences):
 
     known = {gram for text in train for gram in grams(text)}
     expected = [[sum(gram in known for gram in grams(text)), len(grams(text))] for text in texts]
-    np.testing.assert_array_equal(in_training(texts, train, order=3), expected)
+    np.testing.assert_array_equal(Beside.of(texts, train).in_training(order=3), expected)
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def naive_run(text, train):
 def test_the_longest_shared_run_is_that_of_all_pairs(make_sentences):
     train = make_sentences(40, 1)
     texts = [*make_sentences(30, 2), train[3], f"zebra {train[5]} zebra", "", "zebra", " ".join(train[:2])]
-    assert longest_shared(texts, train).tolist() == [naive_run(text, train) for text in texts]
-    assert longest_shared(["a b c d e"], ["a b c d", "b c d e x"], most=3).tolist() == [3]
+    assert Beside.of(texts, train).longest_shared().tolist() == [naive_run(text, train) for text in texts]
+    assert Beside.of(["a b c d e"], ["a b c d", "b c d e x"]).longest_shared(most=3).tolist() == [3]
 
 
 def test_runs_are_averaged_and_cut_off_at_64_words(against):
