@@ -1,11 +1,9 @@
 """BERTScore: words matched by the cosine of their contextual embeddings, from an encoder in a local folder."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +14,7 @@ from harness.design import Family
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
 from harness.metrics.references import references_of
+from harness.pretrained import SAFE, batches, digest_of_weights, longest_read, weights_in, why_unreadable
 from harness.stats.intervals import ratio_of_sums
 
 FOLDER = "HARNESS_BERTSCORE"
@@ -46,7 +45,7 @@ class BertScore:
         """The encoder that the environment names; `None` where there is none."""
         place, layer, _ = _named()
         weights = _weights(place)
-        return {"encoder": f"{_digest(weights)}@{'last' if layer is None else layer}" if weights else None}
+        return {"encoder": f"{digest_of_weights(weights)}@{'last' if layer is None else layer}" if weights else None}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references; refused where there is no encoder."""
@@ -112,8 +111,8 @@ class Encoder:
             return f"no encoder: {_HOW}"
         if not weights:
             return f"no encoder: {FOLDER} is {given!r}, and no *.safetensors lies in {place!r}; {_HOW}"
-        if find_spec("transformers") is None:
-            return "no encoder: the package transformers is not installed; pip install transformers"
+        if why_unreadable():
+            return f"no encoder: {why_unreadable()}"
         return cls._read(Path(place), weights, layer)
 
     @classmethod
@@ -121,23 +120,22 @@ class Encoder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        safe = {"local_files_only": True, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **safe)
-        model = AutoModel.from_pretrained(str(folder), use_safetensors=True, dtype=torch.float32, **safe).eval()
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **SAFE)
+        model = AutoModel.from_pretrained(str(folder), use_safetensors=True, dtype=torch.float32, **SAFE).eval()
         layers = int(model.config.num_hidden_layers)
         if layer is not None and layer > layers:
             return f"no encoder: {FOLDER} names layer {layer}, and the encoder has {layers}"
         chosen = layers if layer is None else layer
-        # RoBERTa counts positions from its padding id on
-        first = (model.config.pad_token_id or 0) + 1 if "roberta" in str(model.config.model_type) else 0
-        longest = min(int(tokenizer.model_max_length), int(model.config.max_position_embeddings) - first)
-        signature = f"idf:no|rescaled:no|layer:{chosen}|weights:{_digest(weights)}|transformers:{version('transformers')}"
-        return cls(model, tokenizer, chosen, longest, signature)
+        signature = (
+            f"idf:no|rescaled:no|layer:{chosen}|weights:{digest_of_weights(weights)}|transformers:{version('transformers')}"
+        )
+        return cls(model, tokenizer, chosen, longest_read(model, tokenizer), signature)
 
     def embed(self, texts: Sequence[str]) -> tuple[dict[str, Float[np.ndarray, "_ D"]], int]:
         """Unit vectors of every token of every text but the special ones, and how many texts were cut off."""
         embedded: dict[str, np.ndarray] = {}
-        for batch in self._batches(texts):
+        for places in batches([len(text) for text in texts], _BATCH):
+            batch = [texts[place] for place in places]
             embedded |= zip(batch, self._embed(batch), strict=True)
         whole = self.tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
         return embedded, sum(len(ids) > self.longest for ids in whole)
@@ -155,11 +153,6 @@ class Encoder:
             unit = torch.nn.functional.normalize(states.double(), dim=-1)
         return (rows[kept].numpy() for rows, kept in zip(unit, words, strict=True))
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        """Texts of like length together."""
-        ranked = sorted(texts, key=len)
-        return (ranked[start : start + _BATCH] for start in range(0, len(ranked), _BATCH))
-
 
 def _named() -> tuple[str, int | None, str]:
     """Folder and layer out of the environment, and what stands there."""
@@ -169,9 +162,4 @@ def _named() -> tuple[str, int | None, str]:
 
 
 def _weights(place: str) -> list[Path]:
-    return sorted(Path(place).glob("*.safetensors")) if place else []
-
-
-def _digest(weights: Sequence[Path]) -> str:
-    """Start of the sha256 over all files."""
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in weights)).hexdigest()[:16]
+    return weights_in(Path(place)) if place else []

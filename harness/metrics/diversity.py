@@ -17,25 +17,27 @@ from harness.metrics.words import ngrams, word_ids
 from harness.stats.intervals import clustered_wilson, ratio_of_sums, student
 
 _ORDERS = (1, 2, 3, 4)
+_REPEATED = (2, 3, 4)
 
 
 class Diversity:
-    """distinct-1 to distinct-4, unigram entropy and rep-4 over words (13a tokenisation).
+    """distinct-1 to distinct-4, unigram entropy and rep-2 to rep-4 over words (13a tokenisation).
 
     Shares of distinct n-grams fall with the number of tokens, so they are taken in blocks of a fixed number of tokens,
     in the order of ids, so that repetitions of one item share a block, and averaged (Li et al. 2016 for distinct-n).
-    Entropy is that of a block, in nats. rep-4 is the share of a text's 4-grams that it has said before (Welleck et al.
+    Entropy is that of a block, in nats. rep-n is the share of a text's n-grams that it has said before (Welleck et al.
     2020), pooled over texts; where hardly a text repeats anything its interval is Wilson's, for as many trials as texts.
     Closer to human text is better, not higher or lower.
     """
 
     name: ClassVar[str] = "diversity"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
-        **{f"distinct_{order}": None for order in _ORDERS}, "unigram_entropy": None, "rep_4": None,
+        **{f"distinct_{order}": None for order in _ORDERS}, "unigram_entropy": None,
+        **{f"rep_{order}": None for order in _REPEATED},
     }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
@@ -49,7 +51,8 @@ class Diversity:
         over_blocks = partial(_over_blocks, n=len(texts), budget=budget, flags=empty_flags(texts))
         return {
             **{name: over_blocks(values, most=1.0) for name, values in rows.items()},
-            "unigram_entropy": over_blocks(entropies, most=math.log(budget)), "rep_4": _repetition(evaluation, texts),
+            "unigram_entropy": over_blocks(entropies, most=math.log(budget)),
+            **{f"rep_{n}": _repetition(evaluation, texts, n) for n in _REPEATED},
         }  # fmt: skip
 
 
@@ -74,12 +77,12 @@ def _over_blocks(values: Float[np.ndarray, " b"], n: int, budget: int, most: flo
     return measured(float(values.mean()), interval, n=n, signature=signature, flags=flags, no_interval=reason)
 
 
-def _repetition(evaluation: Evaluation, texts: Sequence[str]) -> Measurement:
-    signature = f"tok:13a|order:4|pooled|sacrebleu:{sacrebleu.__version__}"
-    rows = repeated(texts).astype(np.float64)
+def _repetition(evaluation: Evaluation, texts: Sequence[str], order: int) -> Measurement:
+    signature, name = f"tok:13a|order:{order}|pooled|sacrebleu:{sacrebleu.__version__}", f"rep_{order}"
+    rows = repeated(texts, order=order).astype(np.float64)
     if not rows[:, 1].sum():
-        return refusal("no text has 4 words", n=len(texts), signature=signature)
-    interval = over_items(evaluation, rows, ratio_of_sums, name="rep_4") or clustered_wilson(rows, clusters(evaluation))
+        return refusal(f"no text has {order} words", n=len(texts), signature=signature)
+    interval = over_items(evaluation, rows, ratio_of_sums, name=name) or clustered_wilson(rows, clusters(evaluation))
     share = float(rows[:, 0].sum() / rows[:, 1].sum())
     return measured(share, interval, n=len(texts), signature=signature, flags=empty_flags(texts), items=rows, aggregate="ratio")
 

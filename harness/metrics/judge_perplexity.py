@@ -12,7 +12,16 @@ from jaxtyping import Float
 from harness.contracts import Likelihood
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
-from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusal, refusals, why_nothing
+from harness.metrics.answers import (
+    checked_texts,
+    clusters,
+    empty_flags,
+    measured,
+    over_items,
+    refusal,
+    refusals,
+    why_nothing,
+)  # fmt: skip
 from harness.stats.intervals import Interval, median_interval, ratio_of_sums
 from harness.tokenizer import Tokenizer
 
@@ -25,11 +34,12 @@ class JudgePerplexity:
     Low values are not good by themselves: repetition lowers them. So the mean unigram entropy of a sample's tokens
     (nats) stands beside it, for samples and for human text, and so does the median over samples of their own perplexities, which
     a few long or strange samples do not move. A diagnostic; not the model's own likelihood. Items of the perplexity are
-    (nats, tokens) for each sample. Where all samples are empty it is undefined.
+    (nats, tokens) for each sample. Where all samples are empty it is undefined. Of texts with attributes it tells how fluent they
+    are, and nothing of whether they say what was asked.
     """
 
     name: ClassVar[str] = "judge-perplexity"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t")
     needs: ClassVar[tuple[str, ...]] = ("judge",)
     values: ClassVar[Mapping[str, bool | None]] = {
@@ -102,7 +112,7 @@ def _scored(evaluation: Evaluation, texts: Sequence[str]) -> dict[str, Measureme
     signature, flags = f"{found.signature}|pooled|eos:1", empty_flags(texts)
     return {
         "judge_ppl": _perplexity(evaluation, found.rows, signature, flags),
-        "judge_ppl_median": _median(found.rows, f"{found.signature}|median of samples|eos:1", flags),
+        "judge_ppl_median": _median(evaluation, found.rows, f"{found.signature}|median of samples|eos:1", flags),
         "judge_nats_per_byte": _per_byte(evaluation, found.rows, signature, flags),
     }
 
@@ -117,15 +127,16 @@ def _perplexity(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signatur
     )
 
 
-def _median(rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
-    logarithms = rows[:, 0] / rows[:, 1]
-    interval = median_interval(logarithms)
+def _median(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:
+    logarithms, again = rows[:, 0] / rows[:, 1], len(set(clusters(evaluation))) < len(rows)
+    interval = None if again else median_interval(logarithms)
     if max(float(np.median(logarithms)), interval.high if interval else 0.0) > LARGEST:
         reason = f"{np.median(logarithms):.4g} nats per token in half of the samples: the perplexity overflows"
         return refusal(reason, n=len(rows), signature=signature)
     ends = interval.map(math.exp) if interval else None
     value = math.exp(float(np.median(logarithms)))
-    return measured(value, ends, n=len(rows), signature=signature, flags=flags, no_interval="fewer than 6 samples")
+    reason = "samples share controls" if again else "fewer than 6 samples"
+    return measured(value, ends, n=len(rows), signature=signature, flags=flags, no_interval=reason)
 
 
 def _per_byte(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], signature: str, flags: tuple[str, ...]) -> Measurement:

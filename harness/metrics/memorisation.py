@@ -1,11 +1,12 @@
 """Memorisation: how much of what is written stands in the training split, beside how much of human text does."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import sacrebleu
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from harness.design import Family
 from harness.measurement import Evaluation, Measurement
@@ -24,25 +25,27 @@ from harness.metrics.words import ngrams, word_ids
 from harness.stats.intervals import clustered_wilson, ratio_of_sums
 
 ORDER = 8
+LONGEST = 64
 
 
 class Memorisation:
     """Share of texts that stand in the training split word for word, and of their 8-grams that do, over words (13a).
 
-    Human text repeats the training split too, where sentences are short or of few patterns, so the same two shares of the test
+    `memorised_run` is the mean length in words of the longest run that a text shares with one training text, counted up to 64.
+    Human text repeats the training split too, where sentences are short or of few patterns, so the same three of the test
     targets stand beside: near them is right, far above them is copying. Empty texts are no copies. `memorised_excess` is the
     share of copied texts above that of human text, and 0 below it: nothing is better for repeating less than people do.
     """
 
     name: ClassVar[str] = "memorisation"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     of_task: ClassVar[tuple[str, ...]] = ("training split",)
     libraries: ClassVar[tuple[str, ...]] = ("sacrebleu",)
     values: ClassVar[Mapping[str, bool | None]] = {
-        "memorised_texts": None, "memorised_8grams": None, "human_memorised_texts": None, "human_memorised_8grams": None,
-        "memorised_excess": False,
+        "memorised_texts": None, "memorised_8grams": None, "memorised_run": None, "human_memorised_texts": None,
+        "human_memorised_8grams": None, "human_memorised_run": None, "memorised_excess": False,
     }  # fmt: skip
     exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"memorised_excess": ("train-copier",)}
 
@@ -55,25 +58,77 @@ class Memorisation:
         if reason:
             return refusals(self.values, reason, n=len(texts), signature=signature)
         known = set(train)
-        written, human = np.split(in_training([*texts, *targets], train), 2)
+        both = Beside.of([*texts, *targets], train)
+        written, human = np.split(both.in_training(), 2)
+        run, human_run = np.split(both.longest_shared(), 2)
         return {
             "memorised_texts": _copies(evaluation, texts, known, signature),
             "memorised_8grams": _shared(evaluation, "memorised_8grams", written, signature, empty_flags(texts)),
+            "memorised_run": _run(evaluation, "memorised_run", run, signature, empty_flags(texts)),
             "human_memorised_texts": _copies(evaluation, targets, known, signature),
             "human_memorised_8grams": _shared(evaluation, "human_memorised_8grams", human, signature, ()),
+            "human_memorised_run": _run(evaluation, "human_memorised_run", human_run, signature, ()),
             "memorised_excess": _excess(evaluation, texts, targets, known, signature),
         }
 
 
-def in_training(texts: Sequence[str], train: Sequence[str], *, order: int = ORDER) -> Float[np.ndarray, "n 2"]:
-    """n-grams of each text that stand in a training text, and all its n-grams."""
-    words, owner = word_ids([*train, *texts])
-    *_, (grams, place) = ngrams(words, owner, longest=order)
-    of_train = place < len(train)
-    seen = np.isin(grams[~of_train], grams[of_train])
-    index = place[~of_train] - len(train)
-    counts = [np.bincount(index, weights=weights, minlength=len(texts)) for weights in (seen.astype(np.float64), None)]
-    return np.stack(counts, axis=1).astype(np.float64)
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Words of texts and of the training split.
+
+    Attributes:
+        words: of all training texts, then of all texts, as `word_ids` gives them.
+        owner: index of the text that each stands in.
+        train, texts: how many there are.
+    """
+
+    words: Int[np.ndarray, " m"]
+    owner: Int[np.ndarray, " m"]
+    train: int
+    texts: int
+
+    @classmethod
+    def of(cls, texts: Sequence[str], train: Sequence[str]) -> "Beside":
+        """Cut all into words, once."""
+        return cls(*word_ids([*train, *texts]), len(train), len(texts))
+
+    def in_training(self, *, order: int = ORDER) -> Float[np.ndarray, "n 2"]:
+        """n-grams of each text that stand in a training text, and all its n-grams."""
+        *_, (grams, place) = ngrams(self.words, self.owner, longest=order)
+        of_train = place < self.train
+        seen = np.isin(grams[~of_train], grams[of_train])
+        index = place[~of_train] - self.train
+        counts = [np.bincount(index, weights=weights, minlength=self.texts) for weights in (seen.astype(np.float64), None)]
+        return np.stack(counts, axis=1).astype(np.float64)
+
+    def longest_shared(self, *, most: int = LONGEST) -> Int[np.ndarray, " n"]:
+        """Words of the longest run of each text that stands in one training text too; longer ones count as `most`.
+
+        Runs grow by a word at a time, and only those are kept that both sides have.
+        """
+        words, owner = self.words, self.owner
+        found, vocabulary = np.zeros(self.texts, dtype=np.int64), int(words.max(initial=0)) + 1
+        start, grams = np.arange(len(words)), words
+        for length in range(1, most + 1):
+            of_train = owner[start] < self.train
+            kept = np.isin(grams, np.intersect1d(grams[of_train], grams[~of_train]))
+            found[owner[start[kept & ~of_train]] - self.train] = length
+            inside = kept & (start + length < len(words))
+            inside[inside] = owner[start[inside] + length] == owner[start[inside]]
+            start, grams = start[inside], grams[inside]
+            grams = np.unique(grams * vocabulary + words[start + length], return_inverse=True)[1]
+        return found
+
+
+def _run(
+    evaluation: Evaluation, name: str, lengths: Int[np.ndarray, " n"], signature: str, flags: tuple[str, ...]
+) -> Measurement:
+    rows, cut = np.stack([lengths, np.ones(len(lengths))], axis=1).astype(np.float64), int((lengths == LONGEST).sum())
+    told = (f"{cut} {'text shares' if cut == 1 else 'texts share'} {LONGEST} words or more",) if cut else ()
+    return measured(
+        float(lengths.mean()), over_items(evaluation, rows, ratio_of_sums, name=name), n=len(lengths), items=rows[:, 0],
+        signature=f"{signature}|most:{LONGEST}", flags=(*flags, *told), of_targets=name.startswith("human"),
+    )  # fmt: skip
 
 
 def _excess(evaluation: Evaluation, texts: Sequence[str], targets: Sequence[str], known: set[str], signature: str) -> Measurement:

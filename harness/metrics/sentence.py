@@ -76,6 +76,7 @@ class SentenceBleu:
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     values: ClassVar[Mapping[str, bool | None]] = {"sentence_bleu": True}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"sentence_bleu": ("empty", "constant")}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts."""

@@ -281,7 +281,8 @@ class JudgeScorer:
 
     def __init__(self, judge: Any, key: str) -> None:
         self._judge = judge
-        self.signature = f"{judge.signature}|fit:{key[:12]}"
+        trained = getattr(judge, "design", None) is None or judge.design.kind != "imported"
+        self.signature = f"{judge.signature}|fit:{key[:12]}" if trained else judge.signature
 
     def likelihood_of_texts(self, texts: Sequence[str]) -> Likelihood:
         """Exact negative log-likelihood of unconditioned texts."""

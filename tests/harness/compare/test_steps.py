@@ -193,6 +193,14 @@ def test_where_quality_does_not_rise_with_steps_is_said(cells):
     assert "4 -> 8" not in line
 
 
+def test_a_trend_without_an_interval_is_not_called_flat(cells):
+    for steps, right in {4: [0.0], 8: [1.0]}.items():
+        cells.add("m", 0, right, ids=["only"], family="ucg", steps=steps, schedule="sqrt", settings={"design": MASKED})
+    text = as_text(step_curves(cells.store, "correct"))
+    assert "- m sqrt sample: whether it rises cannot be said, there being no interval: 4 -> 8 (" in text
+    assert "does not rise" not in text
+
+
 def test_steps_are_compared_under_the_same_seeds_and_requests(cells):
     """The same texts but for ten more that are right: a gain of 10 / 120 for sure, however few items there are."""
     few = hits(0.3, 0)

@@ -148,7 +148,7 @@ def test_no_encoder_is_a_refusal_that_says_what_to_do(folder, monkeypatch, make_
 
 @pytest.mark.usefixtures("named")
 def test_without_transformers_it_says_so(monkeypatch, make_evaluation):
-    monkeypatch.setattr("harness.metrics.bertscore.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.pretrained.find_spec", lambda name: None)
     found = BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t"))["bertscore_f1"]
     assert "the package transformers is not installed; pip install transformers" in found.reason
     assert BertScore()(make_evaluation([], references=[], family="t2t"))["bertscore_f1"].reason == "no items"

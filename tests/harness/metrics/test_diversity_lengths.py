@@ -62,6 +62,17 @@ def test_entropy_and_repetition_of_known_texts(make_evaluation):
     assert repeated(["a a a a a a", "a b c d e", ""]).tolist() == [[2, 3], [0, 2], [0, 0]]
 
 
+def test_repetition_is_that_of_each_order(make_evaluation, make_sentences):
+    texts = [*make_sentences(40, 3), "a a a a a a", "", "cat"]
+    found = Diversity()(make_evaluation(texts, profile="test"))
+    for order in (2, 3, 4):
+        counts = [naive_ngrams([text], order) for text in texts]
+        again, total = sum(len(grams) - len(set(grams)) for grams in counts), sum(map(len, counts))
+        assert found[f"rep_{order}"].value == pytest.approx(again / total)
+        assert f"order:{order}" in found[f"rep_{order}"].signature
+    assert found["rep_2"].value > found["rep_3"].value > found["rep_4"].value
+
+
 def test_hardly_any_repetition_has_a_bound_all_the_same(make_evaluation):
     never = Diversity()(make_evaluation(["a b c d e f"] * 100, profile="test"))["rep_4"]
     assert (never.value, never.low) == (0, 0)

@@ -33,7 +33,7 @@ FOODS, AREAS = ("Italian", "French", "Chinese", "Indian", "Japanese"), ("riversi
 FEW = 12
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """A BERT of two layers with random weights, for `bertscore`."""
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
@@ -77,10 +77,12 @@ def restaurants(n):
 
 
 @pytest.fixture
-def human(make_evaluation, make_sentences):
+def human(make_evaluation, make_sentences, request):
     """An evaluation of human texts in the place of samples, as good as texts can be, with all that the metric asks for."""
 
     def made(name, family, n):
+        if name == "bertscore":
+            request.getfixturevalue("encoder")
         own = Likelihood(
             nats=tuple(60.0 + index % 7 for index in range(n)),
             tokens=(9,) * n,

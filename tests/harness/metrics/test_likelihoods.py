@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.contracts import Likelihood
+from harness.contracts import Label, Likelihood
 from harness.metrics.aggregates import AGGREGATES, statistics
 from harness.metrics.judge_perplexity import JudgePerplexity, sample_entropies
 from harness.metrics.likelihood import OwnLikelihood
@@ -135,6 +135,10 @@ def test_the_median_is_of_the_samples_own_perplexities(make_evaluation, make_sen
     found = JudgePerplexity()(evaluation)["judge_ppl_median"]
     # of 31 values, the 10th and the 22nd: fewer than 9 or more than 21 below the median have a chance of 2.9 %
     assert (found.value, found.low, found.high) == pytest.approx((alone[15], alone[9], alone[21]))
+    examples = [dataclasses.replace(example, control=Label("same")) for example in evaluation.examples]
+    asked = JudgePerplexity()(dataclasses.replace(evaluation, examples=examples, family="a2t"))
+    assert (asked["judge_ppl_median"].low, asked["judge_ppl_median"].flags[-1]) == (None, "no interval: samples share controls")
+    assert (asked["judge_ppl"].value, asked["judge_ppl"].low) == (JudgePerplexity()(evaluation)["judge_ppl"].value, None)
     few = JudgePerplexity()(make_evaluation(make_sentences(5, 1)))["judge_ppl_median"]
     assert (few.low, few.flags) == (None, ("no interval: fewer than 6 samples",))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Example
-from harness.metrics.memorisation import Memorisation, in_training
+from harness.metrics.memorisation import Beside, Memorisation
 
 TRAIN = ["one two three four five six seven eight nine ten", "a b c d e f g h i j k"]
 
@@ -21,7 +21,7 @@ TRAIN = ["one two three four five six seven eight nine ten", "a b c d e f g h i 
     ],
 )
 def test_eight_grams_are_found_in_one_training_text(text, hits, total):
-    np.testing.assert_array_equal(in_training([text, "b c d e f g h i"], TRAIN), [[hits, total], [1, 1]])
+    np.testing.assert_array_equal(Beside.of([text, "b c d e f g h i"], TRAIN).in_training(), [[hits, total], [1, 1]])
 
 
 def test_counts_are_those_of_sets(make_sentences):
@@ -33,16 +33,16 @@ def test_counts_are_those_of_sets(make_sentences):
 
     known = {gram for text in train for gram in grams(text)}
     expected = [[sum(gram in known for gram in grams(text)), len(grams(text))] for text in texts]
-    np.testing.assert_array_equal(in_training(texts, train, order=3), expected)
+    np.testing.assert_array_equal(Beside.of(texts, train).in_training(order=3), expected)
 
 
 @pytest.fixture
 def against(make_evaluation, make_sentences):
     """An evaluation of texts with a training split of 200 sentences."""
-    train = [Example(id=str(index), target=text) for index, text in enumerate(make_sentences(200, 0))]
 
-    def make(texts):
-        return dataclasses.replace(make_evaluation(texts), train=train)
+    def make(texts, train=None):
+        known = [Example(id=str(index), target=text) for index, text in enumerate(train or make_sentences(200, 0))]
+        return dataclasses.replace(make_evaluation(texts), train=known)
 
     return make
 
@@ -68,6 +68,28 @@ def test_empty_texts_copy_nothing(against):
     assert found["memorised_excess"].flags[0] == found["memorised_texts"].flags[0] == "19 empty texts"
     assert found["memorised_8grams"].reason == "no text has 8 words"
     assert {value.reason for value in Memorisation()(against([""] * 20)).values()} == {"all 20 texts are empty"}
+
+
+def naive_run(text, train):
+    words = text.split()
+    spans = {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+    return max((len(span.split()) for span in spans if any(f" {span} " in f" {other} " for other in train)), default=0)
+
+
+def test_the_longest_shared_run_is_that_of_all_pairs(make_sentences):
+    train = make_sentences(40, 1)
+    texts = [*make_sentences(30, 2), train[3], f"zebra {train[5]} zebra", "", "zebra", " ".join(train[:2])]
+    assert Beside.of(texts, train).longest_shared().tolist() == [naive_run(text, train) for text in texts]
+    assert Beside.of(["a b c d e"], ["a b c d", "b c d e x"]).longest_shared(most=3).tolist() == [3]
+
+
+def test_runs_are_averaged_and_cut_off_at_64_words(against):
+    long = " ".join(f"w{index}" for index in range(70))
+    found = Memorisation()(against([long, "", *["zebra"] * 18], train=[long]))
+    assert found["memorised_run"].value == 64 / 20
+    assert found["memorised_run"].flags[:2] == ("1 empty text", "1 text shares 64 words or more")
+    assert found["memorised_run"].items[:3] == (64, 0, 0)
+    assert found["human_memorised_run"].of_targets
 
 
 def test_without_a_training_split_there_is_no_value(make_evaluation):

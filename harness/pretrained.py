@@ -1,0 +1,95 @@
+"""Weights that others trained, in the form of `transformers`, from a local folder: found, read safely, told apart.
+
+Only safetensors are read, no code that lies beside them runs, and nothing is downloaded.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+SAFE = {"local_files_only": True, "trust_remote_code": False}
+"""Keys with which everything of a folder is read."""
+_READ = (".safetensors", ".json", ".txt", ".model")
+_INSTALL = "the package transformers is not installed; pip install transformers"
+
+
+def why_unreadable() -> str | None:
+    """What is missing before any folder can be read; `None` where nothing is."""
+    return None if find_spec("transformers") else _INSTALL
+
+
+def folder_of(name: str) -> Path:
+    """The folder of weights: an absolute path, or a name whose files are in the local cache of the hub.
+
+    Raises:
+        ValueError: no such folder, no such name in the cache, or no safetensors there.
+    """
+    place = Path(name) if Path(name).is_absolute() else _cached(name)
+    if not place.is_dir():
+        raise ValueError(
+            f"{name!r} is no folder; give an absolute path to a folder with config.json, a tokenizer and *.safetensors"
+        )
+    if not weights_in(place):
+        raise ValueError(
+            f"no *.safetensors lies in {place}; pickled weights are not read. Save them with safe_serialization=True"
+        )
+    return place
+
+
+def _cached(name: str) -> Path:
+    reason = why_unreadable()
+    if reason:
+        raise ValueError(reason)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception as error:
+        raise ValueError(
+            f"{name!r} is neither an absolute path nor a name in the local cache of the hub ({type(error).__name__}); nothing is "
+            "downloaded here"
+        ) from error
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """Files of weights, sorted by name."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def digest_of_weights(paths: Sequence[Path]) -> str:
+    """Start of the sha256 over all files."""
+    return hashlib.sha256(b"".join(_sha256(path) for path in paths)).hexdigest()[:16]
+
+
+def digest_of_folder(folder: Path) -> str:
+    """sha256 over names and contents of all that is read from a folder: weights, configuration, tokenizer."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in _READ and path.is_file())
+    return hashlib.sha256(b"".join(path.name.encode() + b"\0" + _sha256(path) for path in files)).hexdigest()
+
+
+def _sha256(path: Path) -> bytes:
+    state = path.stat()
+    return _digest(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, size: int, changed: int) -> bytes:
+    """Of a file as it was then: weights of gigabytes are read once in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def longest_read(model: Any, tokenizer: Any) -> int:
+    """Most tokens that a model reads at once, special ones included."""
+    # RoBERTa counts positions from its padding id on
+    first = (model.config.pad_token_id or 0) + 1 if "roberta" in str(model.config.model_type) else 0
+    return min(int(tokenizer.model_max_length), int(model.config.max_position_embeddings) - first)
+
+
+def batches(lengths: Sequence[int], size: int) -> Iterable[list[int]]:
+    """Places of rows of like length together."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return (order[start : start + size] for start in range(0, len(order), size))
