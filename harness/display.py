@@ -124,7 +124,7 @@ def duration(seconds: float | None) -> str:
 def named(event: "StageEvent") -> str:
     """What a stage is and for whom."""
     first, more = event.cells[:1], len(event.cells) - 1
-    return visible(" ".join([event.kind, *first, *([f"and {more} more"] if more > 0 else [])]))
+    return visible(" ".join([event.title, *first, *([f"and {more} more"] if more > 0 else [])]))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, headline_with_an_end
+from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import lower_is_better, select
 from harness.runner.artefacts import unpack_json
@@ -24,7 +24,6 @@ from harness.tracking.rows import Row, Value
 DRAWS = 2000
 SURE = 0.95
 LATENCY = "latency_ms_p50"
-_SETTING = ("model", "schedule", "steps", "decode")
 _Z = 1.96
 
 
@@ -104,7 +103,7 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
         return []
     systems: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        systems.setdefault(tuple(getattr(row, part) for part in _SETTING), []).append(row)
+        systems.setdefault(system_of(row), []).append(row)
     left_out: dict[str, str] = {}
     by_device: dict[str, list[list[Row]]] = {}
     for group in systems.values():
@@ -125,7 +124,7 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
 
 
 def _title(row: Row) -> str:
-    return " ".join(str(getattr(row, name)) for name in _SETTING if getattr(row, name) is not None)
+    return " ".join(str(part) for part in system_of(row) if part is not None)
 
 
 def _timed(row: Row) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, headline_with_an_end
+from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
 from harness.compare.systems import SIGNIFICANCE, incomparable, sides_of, tested
 from harness.errors import UnknownName
 from harness.leaderboard import lower_is_better, select
@@ -19,8 +19,6 @@ from harness.stats.seeds import Pooled, pooled
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
 from harness.tracking.rows import Row
-
-_SETTING = ("model", "schedule", "steps", "decode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ def _systems(rows: Sequence[Row], metric: str) -> list[list[Row]]:
     for row in rows:
         value = row.metrics.get(metric)
         if value is not None and value.value is not None:
-            found.setdefault(tuple(getattr(row, name) for name in _SETTING), {}).setdefault(row.seed, row)
+            found.setdefault(system_of(row), {}).setdefault(row.seed, row)
     return [[group[seed] for seed in sorted(group)] for group in found.values()]
 
 

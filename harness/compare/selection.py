@@ -13,6 +13,11 @@ _PARTS = re.compile(r",(?![^\[]*\])")
 _SETTING = ("schedule", "steps", "decode")
 
 
+def system_of(row: Row) -> tuple[object, ...]:
+    """What the cells of one system in one setting have in common, whatever their seed: model, schedule, steps, decoding."""
+    return (row.model, *(getattr(row, name) for name in _SETTING))
+
+
 def distinct_contestants(rows: Iterable[Row]) -> list[Row]:
     """Rows that stand for systems, each cell once, in however many grids it stands."""
     return list({row.digest: row for row in contestants(rows)}.values())

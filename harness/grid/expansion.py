@@ -161,8 +161,8 @@ def _decode_refusal(cell: Cell) -> str | None:
         if decode.method != "sample":
             return f"{decode.method} search needs an autoregressive model; {cell.model.title} can only sample"
         if decode.top_p != 1.0 or (decode.temperature != 1.0 and not cell.design.temperature):
-            named = "top_p needs" if cell.design.temperature else "temperature and top_p need"
-            return f"{named} an autoregressive model; {cell.model.title} samples from its own law only"
+            named = "top_p" if cell.design.temperature else "temperature or top_p"
+            return f"{cell.model.title} takes no {named}: it samples from its own law only"
     if cell.design.predicts == "nothing" and decode.candidates > 1:
         return f"{cell.model.title} writes the same text every time: more candidates say nothing new"
     if decode.method != "sample" and cell.family == "ucg":

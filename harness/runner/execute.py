@@ -22,11 +22,12 @@ class StageEvent:
     """News of one stage, for a live display.
 
     Attributes:
+        title: what is done ("fit", "score bleu", ...).
         cells: names of the cells that need the stage.
         seconds: how long it took, where it is over.
     """
 
-    kind: str
+    title: str
     key: str
     cells: tuple[str, ...]
     status: News
@@ -114,7 +115,7 @@ class _Run:
         self.count: Counter[str] = Counter()
 
     def tell(self, key: str, status: News, message: str | None = None, seconds: float | None = None) -> None:
-        self.on_event(StageEvent(self.plan.stages[key].kind, key, self.plan.cells_of(key), status, message, seconds))
+        self.on_event(StageEvent(self.plan.stages[key].title, key, self.plan.cells_of(key), status, message, seconds))
 
     def recall(self, retry_failed: bool) -> None:
         """Start from the records."""

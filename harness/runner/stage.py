@@ -77,6 +77,12 @@ class Stage:
         return cls(kind, spec, inputs, _sha256(f"[{SCHEMA},{_quoted(kind)},{written},{{{read}}}]"), **rest)
 
     @property
+    def title(self) -> str:
+        """The kind, and of a score its metric."""
+        metric = self.spec.get("metric") if self.kind == "score" else None
+        return f"{self.kind} {metric}" if metric else self.kind
+
+    @property
     def exclusive(self) -> bool:
         """Whether it must have its node to itself."""
         return self.kind in EXCLUSIVE

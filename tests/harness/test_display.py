@@ -12,7 +12,7 @@ from harness.display import Lines, Tally, duration, picture, watching
 class Event:
     """What the runner says of a stage."""
 
-    kind: str
+    title: str
     key: str
     status: str
     cells: tuple[str, ...] = ("gpt on world",)

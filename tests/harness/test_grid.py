@@ -253,7 +253,7 @@ def test_a_design_may_know_temperature_without_a_nucleus(read):
     )
     found = {cell.decode.title: cell.reason for cell in expand(read(text)) if cell.family == "ucg"}
     assert found["sharp"] is None
-    assert found["both"] == "top_p needs an autoregressive model; d3pm samples from its own law only"
+    assert found["both"] == "d3pm takes no top_p: it samples from its own law only"
 
 
 @pytest.mark.parametrize("setting", ["temperature: 0.7", "top_p: 0.9"])
@@ -267,7 +267,7 @@ def test_only_autoregressive_models_know_temperature_and_nucleus(read, setting):
     }  # fmt: skip
     skipped = {cell.model.title: cell.reason for cell in sharp if cell.reason is not None}
     assert set(skipped) == {"Diffusion", "Unigram", "Copy"}
-    assert all("temperature and top_p need an autoregressive model" in reason for reason in skipped.values())
+    assert all("takes no temperature or top_p" in reason for reason in skipped.values())
 
 
 def test_a_model_without_a_law_has_no_candidates(read):

@@ -122,7 +122,7 @@ def test_memory_is_retried_with_smaller_micro_batches(grid_file, store, pool):
     assert row.status == "done"
     assert [attempt.split(":")[0] for attempt in record.attempts] == ["memory at micro-batch 64", "memory at micro-batch 32"]
     assert row.environment["attempts"]["fit"] == list(record.attempts)
-    assert [event.status for event in events if event.kind == "fit"] == [
+    assert [event.status for event in events if event.title == "fit"] == [
         "started",
         "retried",
         "started",
@@ -151,7 +151,7 @@ def test_memory_is_not_retried_where_nothing_can_be_made_smaller(grid_file, stor
     events = []
     path = grid_file(PARROT.format("greedy"), 'metrics: ["PLUGINS:Judged"]')
     run(make_plan(load(path), store), store, pool, events.append)
-    assert [event.status for event in events if event.kind == "likelihood"] == ["started", "failed"]
+    assert [event.status for event in events if event.title == "likelihood"] == ["started", "failed"]
     assert "likelihood: MemoryError: too much" in rows(store)[0].reason
 
 
