@@ -98,7 +98,7 @@ def test_a_changed_file_is_another_model(grid_file, tmp_path):
     (tmp_path / "own.py").write_text(_metric(1) + "# changed\n")
     second = make_plan(load(path))
     changed = set(second.stages) - set(first.stages)
-    assert [second.stages[key].title for key in changed] == ["score Counted"]
+    assert [second.stages[key].title for key in changed] == ["score own.py:Counted"]
 
 
 def test_a_label_changes_no_key_and_no_other_cell(grid_file):
