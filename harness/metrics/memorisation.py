@@ -22,7 +22,7 @@ from harness.metrics.answers import (
     why_nothing,
 )
 from harness.metrics.words import ngrams, word_ids
-from harness.stats.intervals import clustered_wilson, ratio_of_sums
+from harness.stats.intervals import Interval, clustered_wilson, ratio_of_sums
 
 ORDER = 8
 LONGEST = 64
@@ -34,11 +34,12 @@ class Memorisation:
     `memorised_run` is the mean length in words of the longest run that a text shares with one training text, counted up to 64.
     Human text repeats the training split too, where sentences are short or of few patterns, so the same three of the test
     targets stand beside: near them is right, far above them is copying. Empty texts are no copies. `memorised_excess` is the
-    share of copied texts above that of human text, and 0 below it: nothing is better for repeating less than people do.
+    share of copied texts above that of human text, and 0 below it: nothing is better for repeating less than people do;
+    `memorised_8grams_excess` is the same of 8-grams, which also tells of training texts with a name exchanged.
     """
 
     name: ClassVar[str] = "memorisation"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     families: ClassVar[tuple[Family, ...]] = ("ucg", "a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     of_task: ClassVar[tuple[str, ...]] = ("training split",)
@@ -46,8 +47,11 @@ class Memorisation:
     values: ClassVar[Mapping[str, bool | None]] = {
         "memorised_texts": None, "memorised_8grams": None, "memorised_run": None, "human_memorised_texts": None,
         "human_memorised_8grams": None, "human_memorised_run": None, "memorised_excess": False,
+        "memorised_8grams_excess": False,
     }  # fmt: skip
-    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {"memorised_excess": ("train-copier",)}
+    exposes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "memorised_excess": ("train-copier",), "memorised_8grams_excess": ("train-copier", "template"),
+    }  # fmt: skip
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts and the test targets; refused where all texts are empty."""
@@ -69,6 +73,7 @@ class Memorisation:
             "human_memorised_8grams": _shared(evaluation, "human_memorised_8grams", human, signature, ()),
             "human_memorised_run": _run(evaluation, "human_memorised_run", human_run, signature, ()),
             "memorised_excess": _excess(evaluation, texts, targets, known, signature),
+            "memorised_8grams_excess": _shared_excess(evaluation, written, human, signature),
         }
 
 
@@ -136,9 +141,29 @@ def _excess(evaluation: Evaluation, texts: Sequence[str], targets: Sequence[str]
     copied, human = ([_is_copy(text, known) for text in side] for side in (texts, targets))
     rows = np.stack([np.subtract(copied, human, dtype=np.float64), np.ones(len(texts))], axis=1)
     interval = over_items(evaluation, rows, ratio_of_sums, name="memorised_excess")
+    return _above(float(rows[:, 0].mean()), interval, n=len(texts), signature=signature, flags=empty_flags(texts))
+
+
+def _shared_excess(
+    evaluation: Evaluation, written: Float[np.ndarray, "n 2"], human: Float[np.ndarray, "n 2"], signature: str
+) -> Measurement:
+    """Shared 8-grams above those of human text, resampled likewise."""
+    rows, flags = np.concatenate([written, human], axis=1), empty_flags(evaluation.texts)
+    if not rows[:, 1].sum() or not rows[:, 3].sum():
+        return refusal(f"no text of one side has {ORDER} words", n=len(rows), signature=signature)
+    interval = over_items(evaluation, rows, _difference_of_ratios, name="memorised_8grams_excess")
+    value = float(_difference_of_ratios(rows.sum(0, keepdims=True))[0])
+    return _above(value, interval, n=len(rows), signature=signature, flags=flags)
+
+
+def _difference_of_ratios(sums: Float[np.ndarray, "R 4"]) -> Float[np.ndarray, " R"]:
+    return ratio_of_sums(sums[:, :2]) - ratio_of_sums(sums[:, 2:])
+
+
+def _above(value: float, interval: Interval | None, *, n: int, signature: str, flags: tuple[str, ...]) -> Measurement:
+    """What is above 0 of a difference; below it there is nothing to gain."""
     ends = interval.map(lambda end: max(end, 0.0)) if interval else None
-    value = max(float(rows[:, 0].mean()), 0.0)
-    return measured(value, ends, n=len(texts), signature=signature, flags=empty_flags(texts))
+    return measured(max(value, 0.0), ends, n=n, signature=signature, flags=flags)
 
 
 def _is_copy(text: str, known: set[str]) -> bool:

@@ -31,6 +31,7 @@ OF_THE_JUDGE = ("judge-perplexity", "sample-perplexity", *OF_FEATURES)
 PERPLEXITIES = ("judge_ppl", "judge_ppl_median", "judge_nats_per_byte", "judge_ppl_mean_of_samples", "judge_ppl_of_mean_sample")
 FOODS, AREAS = ("Italian", "French", "Chinese", "Indian", "Japanese"), ("riverside", "city centre")
 FEW = 12
+EXCESS = ("memorised_excess", "memorised_8grams_excess")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_texts_of_which_half_are_empty_are_worse(human, best, name, family):
     found = found_by(name, half)
     allowed = {
         # by definition of those that say something: rates of what is not there, or of the few in the language
-        "truncation_rate", "attribute_distance", "slots_wrong", "slots_hallucinated", "memorised_excess",
+        "truncation_rate", "attribute_distance", "slots_wrong", "slots_hallucinated", *EXCESS,
         *(value for value in found if value.startswith("errors_") and value != "errors_ending"),
         # a diagnostic: a short text may be likely
         *PERPLEXITIES,
@@ -246,7 +247,7 @@ def test_one_text_over_and_over(human, best, name, family):
     if name == "self-bleu":
         assert found["self_bleu"].value == pytest.approx(100)
     # one human text is as good as any by what looks at texts one by one
-    alone = ("in_language", "memorised_excess", *(value for value in found if value.startswith(("errors_", "judge_"))))
+    alone = ("in_language", *EXCESS, *(value for value in found if value.startswith(("errors_", "judge_"))))
     assert not flattered(name, found, best(name, family), allowed=alone)
 
 

@@ -62,6 +62,22 @@ def test_copies_are_exposed_beside_human_text(against, make_sentences):
     assert set(plain) == set(Memorisation.values)
 
 
+def test_training_texts_with_a_name_exchanged_are_exposed_by_their_8grams(against, make_sentences):
+    train = [f"{a} {b} {c} {d}" for a, b, c, d in zip(*[iter(make_sentences(160, 0))] * 4, strict=True)]
+    others = [f"{a} {b} {c} {d}" for a, b, c, d in zip(*[iter(make_sentences(160, 9))] * 4, strict=True)]
+    changed = [" ".join(["Aromi", *text.split()[1:]]) for text in train]
+    evaluation = dataclasses.replace(
+        against(changed, train), examples=[Example(id=str(index), target=text) for index, text in enumerate(others)]
+    )
+    found = Memorisation()(evaluation)
+    assert found["memorised_texts"].value == found["memorised_excess"].value == 0
+    expected = found["memorised_8grams"].value - found["human_memorised_8grams"].value
+    assert found["memorised_8grams_excess"].value == pytest.approx(expected)
+    assert 0.5 < found["memorised_8grams_excess"].low < expected < found["memorised_8grams_excess"].high
+    less = Memorisation()(dataclasses.replace(evaluation, texts=others))["memorised_8grams_excess"]
+    assert less.value == 0
+
+
 def test_empty_texts_copy_nothing(against):
     found = Memorisation()(against([*[""] * 19, "a b"]))
     assert (found["memorised_texts"].value, found["memorised_excess"].value) == (0, 0)
