@@ -63,7 +63,7 @@ def gone(pid):
     return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
-@pytest.mark.parametrize("after", [1, 14])
+@pytest.mark.parametrize("after", [1, pytest.param(14, marks=pytest.mark.slow)])
 def test_killed_drivers_are_continued(grid, after):
     name = f"driver-{after}"
     driver = grid.start(name)

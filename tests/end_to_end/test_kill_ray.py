@@ -49,6 +49,7 @@ def temporary():
         yield folder
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_continued(tmp_path, temporary):
     grid, driver, store = tmp_path / "grid.yaml", tmp_path / "driver.py", tmp_path / "ray"
     grid.write_text(GRID)

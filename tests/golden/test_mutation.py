@@ -147,6 +147,7 @@ def spread(some: list[Mutant]) -> list[Mutant]:
     return some[:: max(1, len(some) // TRIED)][:TRIED]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_production_function_is_seen_by_its_kinds() -> None:
     blind = [str(f) for f in users() if mutants(f) and str(f) not in UNSEEN and not any(map(seen, spread(mutants(f))))]

@@ -43,7 +43,7 @@ def written(harness, tmp_path, family="t2t", answer=lambda item: item["condition
     return path
 
 
-@pytest.mark.parametrize("keys", [("id", "text"), ("text",)])
+@pytest.mark.parametrize("keys", [("id", "text"), pytest.param(("text",), marks=pytest.mark.slow)])
 def test_texts_are_scored_as_those_of_models_are(harness, tmp_path, keys):
     texts = written(harness, tmp_path, keys=keys)
     done = harness("import", texts, "--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")

@@ -110,6 +110,7 @@ def test_late_and_lost_workers(grid_file, tmp_path, pool):
     assert reasons["segfault"] is not None
 
 
+@pytest.mark.slow
 def test_stages_of_a_lost_node_are_done_elsewhere(tmp_path, cluster, pool):
     node, marks, file = cluster.add_node(num_cpus=3, object_store_memory=10**8), tmp_path / "marks", tmp_path / "marked.py"
     marks.mkdir()
