@@ -198,7 +198,9 @@ def _panel(axes: Any, found: Curves) -> None:
         axes.axhline(
             curve.points[0].pooled.value, color=f"C{len(found.curves) + place}", linestyle=":", linewidth=1, label=curve.model
         )
+    every = sorted({int(point.steps or 0) for curve in found.curves for point in curve.points})
     axes.set_xscale("log", base=2)
+    axes.set_xticks(every, [str(number) for number in every])
     axes.set_title(f"{found.task} / {found.family}", fontsize=9)
     axes.set_xlabel("sampling steps", fontsize=8)
     axes.set_ylabel(found.metric, fontsize=8)
