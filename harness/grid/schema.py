@@ -220,13 +220,13 @@ class JudgeEntry(OpenSection):
 
 
 class LatencyEntry(Section):
-    """Latency passes: batch 1, and each larger batch size beside it."""
+    """Latency passes: batch 1, and each larger batch size beside it; "largest" is what a GPU's memory holds."""
 
-    batches: Many[Annotated[int, Field(ge=1)]] = (1, 16)
+    batches: Many[Annotated[int, Field(ge=1)] | Literal["largest"]] = (1, 16)
 
     @model_validator(mode="after")
     def _one_is_larger(self) -> "LatencyEntry":
-        if max(self.batches) < 2:
+        if all(batch == 1 for batch in self.batches):
             raise ValueError("batch 1 is timed beside a larger batch: name one, such as [1, 16]")
         return self
 

@@ -61,6 +61,12 @@ class Cuda(Device):
         millijoules = self._of_handle("nvmlDeviceGetTotalEnergyConsumption")
         return None if millijoules is None else millijoules / 1e3
 
+    def release(self) -> None:
+        """Empty torch's cache."""
+        import torch
+
+        torch.cuda.empty_cache()
+
     def forget_peak(self) -> None:
         """Reset torch's own peak."""
         import torch

@@ -58,6 +58,9 @@ class Device:
         """An energy counter that only grows."""
         return None
 
+    def release(self) -> None:
+        """Give back memory that is kept for later."""
+
     def forget_peak(self) -> None:
         """Begin to look for the most memory used."""
 

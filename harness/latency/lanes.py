@@ -37,7 +37,7 @@ def interleaved(
         device: where the models stand.
         look: called after every turn, outside of what is timed.
     """
-    lanes = [_Lane(contestant=item, requests=requests, batch=batch, device=device) for item in contestants]
+    lanes = [Lane(contestant=item, requests=requests, batch=batch, device=device) for item in contestants]
     warmups = [warm_up(lane.nanoseconds, cap=profile.warmup_cap) for lane in lanes]
     count = min(_BLOCKS, max(2, profile.latency_requests // 2))
     sizes = _block_sizes(-(-profile.latency_requests // count), [spent for spent, _ in warmups])
@@ -76,7 +76,7 @@ def warm_up(call: Callable[[int], int], *, cap: int) -> tuple[tuple[int, ...], b
 
 
 @dataclass(kw_only=True)
-class _Lane:
+class Lane:
     """One contestant at one batch size: its calls, and what they came to."""
 
     contestant: Contestant

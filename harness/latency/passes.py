@@ -13,6 +13,7 @@ from harness.latency.contestants import Contestant
 from harness.latency.devices import Device, Known
 from harness.latency.integrity import Again, Watch, greyed
 from harness.latency.lanes import interleaved
+from harness.latency.largest import largest_batch
 from harness.latency.stopwatch import Stopwatch
 from harness.latency.timings import VERSION, Timings
 from harness.latency.values import ROLES, Scenarios, absent, costs_of, values_of
@@ -50,7 +51,7 @@ def measure(
     baseline: Contestant | None,
     requests: Sequence[Request],
     profile: Profile,
-    batch: int,
+    batch: int | str,
     seed: int,
     device: Device,
     tokenizer: Tokenizer | None = None,
@@ -64,7 +65,7 @@ def measure(
         baseline: the autoregressive model of the same task in the same stack; `None` leaves the ratios absent.
         requests: what is asked, in order; reused from the start where more are needed.
         profile: numbers of requests, warm-up cap, highest percentile, and how often an unsteady pass is made.
-        batch: requests per call of the batched scenario.
+        batch: requests per call of the batched scenario; "largest" is the largest for which there is memory.
         seed: for resampling.
         device: where the models stand.
         tokenizer: of the task, to be timed by itself; `None` leaves that value absent.
@@ -75,9 +76,10 @@ def measure(
         ValueError: no requests, or a batch below 2.
         ModelError: a model that answers with another number of generations.
     """
-    if not requests or batch < 2:
-        raise ValueError(f"{len(requests)} requests and batch {batch}: expected at least one request and a batch of at least 2")
     contestants = {role: item for role, item in zip(ROLES, (candidate, baseline, best), strict=True) if item is not None}
+    if not requests or (isinstance(batch, int) and batch < 2):
+        raise ValueError(f"{len(requests)} requests and batch {batch}: expected at least one request and a batch of at least 2")
+    batch = largest_batch(_written_out(contestants), requests, device) if isinstance(batch, str) else batch
     timed, watch, passes = _steady(contestants, requests, profile, batch, device)
     again = Again.of(timed.natural["candidate"].answers, scored)
     times = values_of(timed, contestants, profile=profile, rng=np.random.default_rng(seed))
@@ -108,8 +110,7 @@ def _timed(
     """Every scenario once."""
     watch, idle = Watch(device), device.idle_watts(_IDLE_SECONDS)
     watch.begin()
-    natural = list(contestants.values())
-    written_out = [replace(item, settings=replace(item.settings, fixed_length=True)) for item in natural]
+    natural, written_out = list(contestants.values()), _written_out(contestants)
     found: list[dict[str, Timings]] = []
     for asked, size in ((written_out, 1), (written_out, batch), (natural, 1)):
         watch.begin(runs=1)
@@ -117,6 +118,11 @@ def _timed(
         found.append(dict(zip(contestants, timings, strict=True)))
     watch.begin()
     return Scenarios(single=found[0], batched=found[1], natural=found[2], batch=batch, idle_watts=idle), watch
+
+
+def _written_out(contestants: Mapping[str, Contestant]) -> list[Contestant]:
+    """All of them at the fixed length."""
+    return [replace(item, settings=replace(item.settings, fixed_length=True)) for item in contestants.values()]
 
 
 def _watched(watch: Watch) -> dict[str, Known]:

@@ -10,6 +10,8 @@ from harness.contracts import Generation
 from harness.latency.contestants import Written
 
 VERSION = 3  # of how latency is measured: in the key of every latency pass and in the signature of its values
+LARGEST = "largest"
+"""In the place of a batch size: the largest for which a device has memory."""
 # n with 1 - q**n at least 0.975: below it the sample's largest value is no upper end of a two-sided 95 % interval
 LEAST_REQUESTS = {50: 6, 90: 36, 95: 72, 99: 368}
 CLOCKS_APART = 0.02

@@ -10,6 +10,7 @@ CPU_FLOPS = 2e10  # per thread: a plain matmul-bound training step, single preci
 GPU_FLOPS = 5e13
 USUAL_PARAMETERS = 1_000_000
 USUAL_TOKENS = 32  # length of a text
+USUAL_LARGEST = 256  # requests that a GPU's memory holds
 _STAGE_SECONDS = 2.0
 _CALL_SECONDS = 1e-3  # what one network call costs beside its arithmetic
 _WARMUP_CALLS = 6
@@ -77,7 +78,8 @@ def _time_seconds(stage: Stage, parameters: int) -> float:
     spec, sizes = stage.spec, profile(stage.spec["profile"])
     calls = sizes.latency_requests + _WARMUP_CALLS
     seconds = 0.0
-    for batch in (1, spec["batch"], 1):
+    batched = spec["batch"] if isinstance(spec["batch"], int) else USUAL_LARGEST
+    for batch in (1, batched, 1):
         jobs = batch * max(spec["candidates"], spec["sampling"]["beams"])
         candidate = _generate_seconds(stage, spec["sampling"]["steps"], jobs, parameters)
         baseline = _generate_seconds(stage, None, jobs, parameters)

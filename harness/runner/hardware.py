@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,3 +69,10 @@ def _gpu_name() -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "no gpu"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of the machine or of an accelerator."""
+    torch = sys.modules.get("torch")
+    known = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    return known or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error))

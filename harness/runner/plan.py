@@ -6,10 +6,11 @@ from functools import cache
 from typing import Any
 
 from harness.contracts import Task
+from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
 from harness.grid.schema import DecodeEntry, Grid, LatencyEntry, ModelEntry, TaskEntry
-from harness.latency.timings import VERSION
+from harness.latency.timings import LARGEST, VERSION
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import estimate
@@ -258,7 +259,7 @@ class _Planner:
             sources["judge"] = self.source("models", self.grid.judge.name)
         return _Scoring(f"score/{bare(name)}", spec, metric.needs, sources)
 
-    def _time(self, cell: Cell, batch: int, roles: Mapping[str, Stage]) -> Stage:
+    def _time(self, cell: Cell, batch: int | str, roles: Mapping[str, Stage]) -> Stage:
         resources, baselines = self.grid.resources_of("time"), self._baselines(cell)
         spec = {
             "sampling": _sampling(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
@@ -298,12 +299,20 @@ def judge_budget(grid: Grid) -> dict[str, int | None]:
     return {"tokens": tokens, "parameters": grid.judge.parameters or largest.parameters}
 
 
-def batches(grid: Grid, chosen: Profile) -> tuple[int, ...]:
-    """Batch sizes of the latency passes; each is timed beside batch 1."""
+def batches(grid: Grid, chosen: Profile) -> tuple[int | str, ...]:
+    """Batch sizes of the latency passes; each is timed beside batch 1.
+
+    Raises:
+        GridError: the largest that fits is asked for, and latency passes have no GPU whose memory could tell.
+    """
     if grid.latency is False or (grid.latency is None and chosen.latency_requests < LEAST_LATENCY_REQUESTS):
         return ()
     entry = grid.latency or LatencyEntry()
-    return tuple(batch for batch in entry.batches if batch > 1)
+    if LARGEST in entry.batches and not grid.resources_of("time").gpus:
+        raise GridError(
+            "latency: the batch 'largest' is what a GPU's memory holds. Say `resources: {time: {gpus: 1}}`, or a number."
+        )
+    return tuple(batch for batch in entry.batches if batch != 1)
 
 
 @cache

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from harness.contracts import stream_seed
 from harness.runner.artefacts import DATA, MODELS, Work
+from harness.runner.hardware import out_of_memory
 from harness.runner.stage import Stage
 from harness.tracking.records import Record, Store
 
@@ -131,14 +132,8 @@ def attempt(job: Job) -> Outcome | Uncommitted:
 
 def _unsuccessful(key: str, error: Exception, started: float) -> Outcome:
     message = f"{type(error).__name__}: {error}"
-    status: Literal["memory", "failed"] = "memory" if _out_of_memory(error) else "failed"
+    status: Literal["memory", "failed"] = "memory" if out_of_memory(error) else "failed"
     return Outcome(key, status, time.perf_counter() - started, message, traceback.format_exc())
-
-
-def _out_of_memory(error: Exception) -> bool:
-    torch = sys.modules.get("torch")
-    known = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-    return known or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error))
 
 
 def _committed(job: Job, store: Store, started: float) -> Outcome:

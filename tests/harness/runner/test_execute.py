@@ -9,11 +9,12 @@ from harness.grid import load
 from harness.report.export import as_markdown
 from harness.report.sections import sections
 from harness.runner.execute import run
+from harness.runner.hardware import out_of_memory
 from harness.runner.plan import make_plan
 from harness.runner.planned import Plan
 from harness.runner.pool import InProcessPool, SerialPool
 from harness.runner.stage import Stage
-from harness.runner.worker import Outcome, _out_of_memory
+from harness.runner.worker import Outcome
 from harness.tracking.records import Record, Store, rows
 
 PARROT = "{{name: PLUGINS:Parrot, trick: {0}, label: {0}}}"
@@ -136,8 +137,8 @@ def test_a_cpu_without_memory_is_told_from_a_failure():
     torch = pytest.importorskip("torch")
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
-    assert _out_of_memory(caught.value)
-    assert not _out_of_memory(RuntimeError("no"))
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("no"))
 
 
 def test_the_grid_sets_the_micro_batch_of_the_first_try(grid_file, tmp_path, pool):

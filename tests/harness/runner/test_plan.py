@@ -6,7 +6,8 @@ import pytest
 
 from harness.errors import GridError
 from harness.grid import load
-from harness.runner.plan import make_plan
+from harness.metrics.profiles import profile
+from harness.runner.plan import batches, make_plan
 from harness.runner.stage import SCHEMA, Spec, Stage, digest_of
 
 
@@ -184,7 +185,8 @@ def test_snapshot_is_plain_and_counts_every_cell(grid_file):
 PLANNED = """
 import sys, time
 from harness.grid import load
-from harness.runner.plan import make_plan
+from harness.metrics.profiles import profile
+from harness.runner.plan import batches, make_plan
 started = time.process_time()
 print(len(make_plan(load(sys.argv[1])).cells), time.process_time() - started)
 """
@@ -260,3 +262,11 @@ def test_a_key_is_the_digest_of_what_decides_the_result(grid_file):
     assert keys == {digest_of(SCHEMA, "score", spec, inputs)}
     stages = make_plan(load(grid_file("PLUGINS:Parrot, PLUGINS:Diffuser", "steps: [2, 4]"))).stages.values()
     assert all(stage.key == digest_of(SCHEMA, stage.kind, dict(stage.spec), dict(stage.inputs)) for stage in stages)
+
+
+def test_without_a_gpu_there_is_no_largest(grid_file):
+    text = "latency: {batches: [1, 16, largest]}"
+    with pytest.raises(GridError, match="the batch 'largest' is what a GPU's memory holds"):
+        batches(load(grid_file("PLUGINS:Parrot", text)), profile("quick"))
+    able = load(grid_file("PLUGINS:Parrot", text + "\nresources: {time: {gpus: 1}}"))
+    assert batches(able, profile("quick")) == (16, "largest")
