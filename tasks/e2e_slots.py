@@ -31,7 +31,7 @@ class SlotErrors:
     `slots_right` is the share of texts without any error. `slots_right_corrected` is the share of slots asked for whose value
     is found, corrected after Rogan and Gladen 1978: the rules' sensitivity is how often they find what was asked in the
     references of the same items, their specificity how often they do not find in them what another item asks. The
-    references leave out much themselves (up to 40 % of the corpus: Dušek et al. 2019, arXiv:1911.03905, section 1), and the
+    references leave out much themselves (up to 40 % of the corpus: Dušek et al. 2019, arXiv:1911.03905), and the
     rules cannot tell that from a miss of their own: so 1 means as complete as human text, and a careful system is above it.
 
     Says nothing of fluency: filled templates, and the attributes themselves, do well.

@@ -24,14 +24,13 @@ class Sari:
     """Mean sentence SARI, 0 to 100, over lower-cased words (13a), all references (Xu et al. 2016, aclanthology.org/Q16-1029).
 
     Per sentence, the mean of F1 of added, F1 of kept and precision of deleted n-grams, each a mean over orders 1 to 4; a ratio
-    whose denominator is 0 is 0. Section 4 of the paper gives precision and recall (equations 3 to 6) as sums over n-grams,
-    which is what is computed. Where its equation 7 takes F1 of the mean precision and mean recall, this takes the mean of
-    F1, as the authors' SARI.py and EASSE do (cocoxu/simplification, issue 8). SARI.py further averages recall of kept
+    whose denominator is 0 is 0. The paper gives precision and recall as sums over n-grams, which is what is computed. Where
+    its last equation takes F1 of the mean precision and mean recall, this takes the mean of F1, as the authors' SARI.py and EASSE do (cocoxu/simplification, issue 8). SARI.py further averages recall of kept
     n-grams over n-grams instead of dividing sums (issue 6). The authors' three examples under the three readings:
 
     - 26.95, 61.71 and 50.89 here (26.95 and 61.71 in huggingface/evaluate, issue 376);
     - 26.83, 58.90 and 50.72 by SARI.py;
-    - 27.11, 61.89 and 51.29 by equation 7.
+    - 27.11, 61.89 and 51.29 by that equation.
 
     EASSE takes F1 of deletion by default (feralvam/easse, issue 98). For rewriting within a language: in translation all words
     of the source are to be deleted, and an empty text has 32 (Multi30k, English to German).
