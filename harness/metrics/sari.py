@@ -25,8 +25,9 @@ class Sari:
 
     Per sentence, the mean of F1 of added, F1 of kept and precision of deleted n-grams, each a mean over orders 1 to 4; a ratio
     whose denominator is 0 is 0. The paper gives precision and recall as sums over n-grams, which is what is computed. Where
-    its last equation takes F1 of the mean precision and mean recall, this takes the mean of F1, as the authors' SARI.py and EASSE do (cocoxu/simplification, issue 8). SARI.py further averages recall of kept
-    n-grams over n-grams instead of dividing sums (issue 6). The authors' three examples under the three readings:
+    its last equation takes F1 of the mean precision and mean recall, this takes the mean of F1, as the authors' SARI.py and
+    EASSE do (cocoxu/simplification, issue 8). SARI.py further averages recall of kept n-grams over n-grams instead of
+    dividing sums (issue 6). The authors' three examples under the three readings:
 
     - 26.95, 61.71 and 50.89 here (26.95 and 61.71 in huggingface/evaluate, issue 376);
     - 26.83, 58.90 and 50.72 by SARI.py;
