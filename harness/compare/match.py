@@ -88,6 +88,7 @@ class Match:
         quality: of the reference.
         milliseconds: median latency of a request to the reference.
         device: on which that was measured.
+        greyed: why that is not to be relied on; empty where it is.
         reached: systems that were timed there too.
         levels: settings whose FLOPs are known.
         left_out: settings that are missing in one of these, and why.
@@ -103,6 +104,7 @@ class Match:
     quality: float | None = None
     milliseconds: float | None = None
     device: str | None = None
+    greyed: tuple[str, ...] = ()
     reached: tuple[Reached, ...] = ()
     levels: tuple[Level, ...] = ()
     left_out: Mapping[str, str]
@@ -223,8 +225,9 @@ class _Section:
         return Match(
             task=task, family=family, metric=self.metric, higher_is_better=not self.lower, baseline=self.baseline,
             reference=best.name if best else None, quality=best.quality if best else None,
-            milliseconds=best.milliseconds if best else None, device=best.device if best else None, reached=reached,
-            levels=levels, left_out=self.left_out, flags=tuple(dict.fromkeys(flags)) if levels else (),
+            milliseconds=best.milliseconds if best else None, device=best.device if best else None,
+            greyed=best.greyed if best else (), reached=reached, levels=levels,
+            left_out=self.left_out, flags=tuple(dict.fromkeys(flags)) if levels else (),
         )  # fmt: skip
 
     @cached_property

@@ -18,7 +18,7 @@ def as_record(found: Match) -> dict[str, Any]:
         "task": found.task, "family": found.family, "metric": found.metric, "higher_is_better": found.higher_is_better,
         "baseline": {
             "model": found.baseline, "setting": found.reference, "quality": found.quality, "latency_ms": found.milliseconds,
-            "device": found.device,
+            "device": found.device, "greyed": list(found.greyed),
         },
         "quality_matched": [_reached(item) for item in found.reached], "compute_matched": [_level(item) for item in found.levels],
         "left_out": dict(found.left_out), "flags": list(found.flags),
@@ -64,7 +64,8 @@ def _by_quality(found: Match) -> list[str]:
         return []
     told = (
         f"Quality-matched: the time to reach {number(found.quality)}, the score of {code_cell(found.baseline or '')} "
-        f"({code_cell(found.reference or '')}), over its {number(found.milliseconds)} ms, on {code_cell(found.device or '')}."
+        f"({code_cell(found.reference or '')}), over its "
+        f"{_struck(number(found.milliseconds), found.greyed)} ms, on {code_cell(found.device or '')}."
     )
     header = (*_SYSTEM, "steps", "reached with", "reached in", "time over the baseline's")
     body = [
@@ -77,8 +78,11 @@ def _by_quality(found: Match) -> list[str]:
 def _ratio(item: Reached) -> str:
     if item.ratio is None:
         return f"reached in {_percent(item)} of draws"
-    shown = _with_ends(item.ratio, item.interval)
-    return f"~~{shown}~~" if item.greyed else shown
+    return _struck(_with_ends(item.ratio, item.interval), item.greyed)
+
+
+def _struck(shown: str, greyed: Sequence[str]) -> str:
+    return f"~~{shown}~~" if greyed else shown
 
 
 def _percent(item: Reached) -> str:
@@ -117,10 +121,11 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _notes(found: Match) -> list[str]:
-    greyed = {
+    greyed = {f"{code_cell(found.baseline or '')} {code_cell(found.reference or '')}": found.greyed} if found.greyed else {}
+    greyed |= {
         " ".join(code_cell(part) for part in (item.model, item.schedule, item.decode) if part): item.greyed
         for item in found.reached
-        if item.greyed
+        if item.greyed and item.ratio is not None
     }
     notes = [f"{code_cell(title)}: {markdown_cell(reason)}" for title, reason in found.left_out.items()]
     notes += [f"{name}, greyed: {markdown_cell('; '.join(reasons))}" for name, reasons in greyed.items()]

@@ -136,7 +136,14 @@ def test_a_greyed_latency_is_struck_through_where_it_counts(cells):
 
 def test_a_greyed_baseline_strikes_all(cells):
     gpt(cells, flags=["greyed: it was not alone"]), written(cells, 16, np.ones(120), 30)
-    assert only(cells).reached[0].greyed == ("it was not alone",)
+    written(cells, 16, np.zeros(120), 30, model="sedd")
+    found = only(cells)
+    assert found.greyed == found.reached[0].greyed == ("it was not alone",)
+    text = as_text([found])
+    assert "over its ~~10." in text or "over its ~~9." in text
+    assert "- gpt[width=8] sample, greyed: it was not alone" in text
+    assert "- d3pm linear sample, greyed: it was not alone" in text
+    assert "- sedd linear sample, greyed" not in text  # it has no ratio that could be struck through
 
 
 def test_what_cannot_be_matched_is_named(cells):
