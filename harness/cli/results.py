@@ -156,6 +156,27 @@ def pareto(
 
 
 @app.command()
+def match(
+    metric: Annotated[str | None, typer.Argument(help="Quality; each section's headline without it.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Autoregressive model to match; the first of each section without it.")
+    ] = None,
+    grid: GridFilter = None,
+    store: StoreOption = "./runs",
+    task: TaskFilter = None,
+    family: FamilyFilter = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Systems with steps beside an autoregressive one: time to reach its quality, and quality at its FLOPs."""
+    from harness.compare.match import matches
+    from harness.leaderboard import opened
+    from harness.report.match import as_record, as_text
+
+    found = matches(opened(store), metric, baseline=baseline, grid=grid_name(grid), task=task, family=family)
+    say(json_text([as_record(item) for item in found]) if as_json else as_text(found))
+
+
+@app.command()
 def validity(
     grid: OptionalGrid = None,
     store: StoreOption = "./runs",

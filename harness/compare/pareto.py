@@ -11,20 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from harness.compare.draws import (
+    LATENCY,
+    SURE,
+    Picks,
+    device_of,
+    greyed_latency,
+    is_timed,
+    latency_draws,
+    quality_draws,
+    title_of,
+)
 from harness.compare.outcomes import Outcome
 from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import lower_is_better, select
-from harness.runner.artefacts import unpack_json
-from harness.stats.intervals import block_medians, cluster_sums, resample_counts
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
-from harness.tracking.rows import Row, Value
-
-DRAWS = 2000
-SURE = 0.95
-LATENCY = "latency_ms_p50"
-_Z = 1.96
+from harness.tracking.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def fronts(
     if metric is not None and lower_is_better(done, metric) is None:
         known = {name for row in done for name, value in row.metrics.items() if value.higher_is_better is not None}
         raise UnknownName("value with a better end", metric, known, "pareto")
-    if not any(_timed(row) for row in done):
+    if not any(is_timed(row) for row in done):
         raise GridError("pareto: no finished cell was timed; grids time theirs unless they say `latency: false`.")
     places: dict[tuple[str, str], list[Row]] = {}
     for row in done:
@@ -109,10 +113,10 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
     for group in systems.values():
         reason = _unplaced(group, name)
         if reason is None:
-            timed = next(row for row in group if _timed(row))
-            by_device.setdefault(_device(timed.latency[LATENCY]), []).append(sorted(group, key=lambda row: row.seed))
+            timed = next(row for row in group if is_timed(row))
+            by_device.setdefault(device_of(timed.latency[LATENCY]), []).append(sorted(group, key=lambda row: row.seed))
         else:
-            left_out[_title(group[0])] = reason
+            left_out[title_of(group[0])] = reason
     lower = bool(lower_is_better(rows, name))
     return [
         Front(
@@ -123,51 +127,33 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
     ]  # fmt: skip
 
 
-def _title(row: Row) -> str:
-    return " ".join(str(part) for part in system_of(row) if part is not None)
-
-
-def _timed(row: Row) -> bool:
-    value = row.latency.get(LATENCY)
-    return value is not None and value.value is not None
-
-
 def _unplaced(rows: Sequence[Row], metric: str) -> str | None:
     if not all(metric in row.metrics and row.metrics[metric].value is not None for row in rows):
         found = next((row.metrics[metric].reason for row in rows if metric in row.metrics), None)
         return f"no {metric}: {found or 'it was not measured'}"
-    if any(_timed(row) for row in rows):
+    if any(is_timed(row) for row in rows):
         return None
     reason = next((row.latency[LATENCY].reason for row in rows if LATENCY in row.latency), None)
     return f"no latency: {reason or 'it was not timed'}"
 
 
-def _device(value: Value) -> str:
-    parts = dict(part.split(":", 1) for part in value.signature.split("|") if ":" in part)
-    return ", ".join(f"{parts[name]}{unit}" for name, unit in (("device_name", ""), ("threads", " threads")) if name in parts)
-
-
 def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool, rng: np.random.Generator) -> list[Placed]:
     outcomes = [[Outcome(store, row) for row in rows] for rows in systems]
-    picks = _Picks.of(outcomes, rng)
-    quality = np.stack([_quality(group, metric, picks, rng) for group in outcomes])
-    latency = np.stack([_latency([row for row in group if _timed(row.row)], rng) for group in outcomes])
+    picks = Picks.of(outcomes, rng)
+    quality = np.stack([quality_draws(group, metric, picks, rng) for group in outcomes])
+    latency = np.stack([latency_draws([row for row in group if is_timed(row.row)], rng) for group in outcomes])
     goodness = -quality if lower else quality
     membership = 1 - _beats(goodness, latency).any(0).mean(1)
     sure = _betters(goodness, latency).mean(2) >= SURE
     placed = [
         Placed(
             tuple(rows), float(np.mean([row.metrics[metric].value for row in rows])),
-            float(np.mean([row.latency[LATENCY].value for row in rows if _timed(row)])), float(membership[place]),
-            tuple(_title(systems[other][0]) for other in np.flatnonzero(sure[:, place]).tolist()), _greyed(rows),
+            float(np.mean([row.latency[LATENCY].value for row in rows if is_timed(row)])), float(membership[place]),
+            tuple(title_of(systems[other][0]) for other in np.flatnonzero(sure[:, place]).tolist()), greyed_latency(rows),
         )
         for place, rows in enumerate(systems)
     ]  # fmt: skip
     return sorted(placed, key=lambda item: item.quality if lower else -item.quality)
-
-
-def _greyed(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reason for row in rows if _timed(row) for reason in row.latency[LATENCY].greyed))
 
 
 def _beats(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]) -> Bool[np.ndarray, "S S R"]:
@@ -179,45 +165,3 @@ def _beats(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]
 def _betters(goodness: Float[np.ndarray, "S R"], latency: Float[np.ndarray, "S R"]) -> Bool[np.ndarray, "S S R"]:
     """Whether the first system is better than the second in both in a draw: a tie in one is not enough."""
     return np.asarray((goodness[:, None] > goodness) & (latency[:, None] < latency))
-
-
-@dataclass(frozen=True, slots=True)
-class _Picks:
-    """How often each draw takes each item: the same for all systems. Items of one source or control go together."""
-
-    ids: tuple[str, ...]
-    clusters: tuple[str, ...]
-    counts: Float[np.ndarray, "R m"]
-
-    @classmethod
-    def of(cls, outcomes: Sequence[Sequence[Outcome]], rng: np.random.Generator) -> "_Picks":
-        """Draws of the items that the largest cell answers."""
-        largest = max((outcome for group in outcomes for outcome in group), key=lambda outcome: len(outcome.ids))
-        clusters = tuple(largest.clusters.values())
-        return cls(largest.ids, clusters, np.concatenate(list(resample_counts(len(set(clusters)), resamples=DRAWS, rng=rng))))
-
-
-def _quality(group: Sequence[Outcome], metric: str, picks: _Picks, rng: np.random.Generator) -> Float[np.ndarray, " R"]:
-    """Draws of the mean over seeds: seeds, then items; values without items move as their interval says."""
-    seeds = np.stack([_of_seed(outcome, metric, picks, rng) for outcome in group])
-    chosen = rng.integers(len(seeds), size=(DRAWS, len(seeds)))
-    return np.asarray(np.take_along_axis(seeds.T, chosen, 1).mean(1))
-
-
-def _of_seed(outcome: Outcome, metric: str, picks: _Picks, rng: np.random.Generator) -> Float[np.ndarray, " R"]:
-    value = outcome.row.metrics[metric]
-    if metric in outcome.scores and outcome.ids == picks.ids:
-        scored = outcome.scores[metric]
-        return scored.aggregate(picks.counts @ cluster_sums(scored.rows, picks.clusters))
-    error = (value.high - value.low) / (2 * _Z) if value.low is not None and value.high is not None else 0.0
-    return float(value.value or 0.0) + error * rng.normal(size=DRAWS)
-
-
-def _latency(group: Sequence[Outcome], rng: np.random.Generator) -> Float[np.ndarray, " R"]:
-    """Draws of the median of timed calls at batch 1: blocks, then calls."""
-    draws = []
-    for outcome in group:
-        blocks = np.array(unpack_json(outcome.blob("time/", "raw.json.gz"))["candidate batch 1"], dtype=np.float64) / 1e6
-        picks = rng.integers(len(blocks), size=(DRAWS, len(blocks)), dtype=np.int32)
-        draws.append(block_medians(blocks, picks, quantile=0.5, rng=rng))
-    return np.asarray(np.mean(draws, axis=0))

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.compare.pareto import SURE, Front, Placed
+from harness.compare.draws import SURE
+from harness.compare.pareto import Front, Placed
 from harness.report.escape import code_cell, markdown_cell
 from harness.report.export import grid_of_text, number
 from harness.tracking.rows import Row

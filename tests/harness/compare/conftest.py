@@ -19,12 +19,12 @@ class Cells:
 
     def add(
         self, model, seed, items, *, ids=IDS, family="t2t", signature=SIGNATURE, steps=None, schedule=None, decode="sample",
-        settings=None, kept=None, blocks=None, flags=(), asked=None, **scores,
+        settings=None, kept=None, blocks=None, flags=(), asked=None, flops=None, device="toy", **scores,
     ):  # fmt: skip
         """A cell whose value `correct` has these items, and those in `kept` theirs; further values have no items.
 
         `blocks` are nanoseconds of timed calls at batch 1, if it was timed; `flags` are those of its latency; `asked` is the
-        condition of every item.
+        condition of every item; `flops` are those of a request, if they were counted, on `device`.
         """
         digest = f"{len(self.cells):02d}" + "ab" * 15
         texts = [f"{model} {seed} <b>{index}</b>" for index in range(len(ids))]
@@ -52,7 +52,7 @@ class Cells:
         blobs = {"items.json.gz": self.store.put(pack_json(kept))}
         self.store.commit(self.record(digest, "score/x", blobs=blobs, result={"measurements": measured}))
         if blocks is not None:
-            self.store.commit(self.timed(digest, blocks, flags))
+            self.store.commit(self.timed(digest, blocks, flags, flops, device))
         roles = (*stages, "score/x", *(["time/16"] if blocks is not None else []))
         self.cells.append({
             "digest": digest, "grid": "g", "model": model, "task": "toy", "family": family, "schedule": schedule, "steps": steps,
@@ -62,12 +62,14 @@ class Cells:
         self.store.snapshot("g", {"grid": "g", "cells": self.cells})
         return digest
 
-    def timed(self, digest, blocks, flags):
-        value = {"higher_is_better": False, "signature": "version:2|device_name:toy|threads:1", "n": int(np.size(blocks))}
+    def timed(self, digest, blocks, flags, flops, device):
+        value = {"higher_is_better": False, "signature": f"version:2|device_name:{device}|threads:1", "n": int(np.size(blocks))}
         values = {
             "latency_ms_p50": {**value, "value": float(np.median(blocks)) / 1e6, "flags": list(flags)},
             "batched_ratio_to_ar": {**value, "value": None}, "throughput_seq_per_s": {**value, "value": None},
         }  # fmt: skip
+        if flops is not None:
+            values["flops_per_request"] = {**value, "value": flops, "flags": ["analytic: toy"]}
         raw = {"raw.json.gz": self.store.put(pack_json({"candidate batch 1": np.asarray(blocks).tolist()}))}
         return self.record(digest, "time/16", blobs=raw, result={"values": values, "evidence": {}})
 
