@@ -133,9 +133,14 @@ def plot(trackings: Sequence[Tracking], folder: Path) -> list[Path]:
     for task, of_task in _by(trackings, "task").items():
         metrics = _by(of_task, "metric")
         rows = -(-len(metrics) // _COLUMNS)
-        figure = Figure(figsize=(3.2 * _COLUMNS, 2.5 * rows), layout="constrained")
+        figure = Figure(figsize=(3.2 * _COLUMNS, 2.5 * rows + 0.3), layout="constrained")
+        colours = {name: f"C{place}" for place, name in enumerate(sorted(_by(of_task, "distortion")))}
+        lines: dict[str, Any] = {}
         for place, (metric, found) in enumerate(sorted(metrics.items()), start=1):
-            _panel(figure.add_subplot(rows, _COLUMNS, place), metric, found, legend=place == 1)
+            lines |= _panel(figure.add_subplot(rows, _COLUMNS, place), metric, found, colours)
+        figure.legend(
+            [lines[name] for name in colours], list(colours), loc="outside upper center", ncols=8, fontsize=7, frameon=False
+        )
         path = folder / f"{''.join(letter if letter.isalnum() or letter in '-_' else '_' for letter in task)}.svg"
         with matplotlib.rc_context({"svg.hashsalt": task}):
             FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
@@ -143,14 +148,15 @@ def plot(trackings: Sequence[Tracking], folder: Path) -> list[Path]:
     return paths
 
 
-def _panel(axes: Any, metric: str, trackings: Sequence[Tracking], *, legend: bool) -> None:
+def _panel(axes: Any, metric: str, trackings: Sequence[Tracking], colours: Mapping[str, str]) -> dict[str, Any]:
+    """One value; the line of each distortion, which has one colour in all panels."""
+    lines = {}
     for found in trackings:
-        x = [point.truth["total_variation"] for point in found.points]
-        (line,) = axes.plot(x, [point.mean for point in found.points], marker=".", linewidth=1, label=found.distortion)
+        colour, x = colours[found.distortion], [point.truth["total_variation"] for point in found.points]
+        (lines[found.distortion],) = axes.plot(x, [point.mean for point in found.points], marker=".", linewidth=1, color=colour)
         low, high = ([end(point.values) for point in found.points] for end in (min, max))
-        axes.fill_between(x, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+        axes.fill_between(x, low, high, alpha=0.15, color=colour, linewidth=0)
     axes.set_title(metric, fontsize=9)
     axes.tick_params(labelsize=7)
     axes.set_xlabel("true total variation", fontsize=7)
-    if legend:
-        axes.legend(fontsize=6, frameon=False)
+    return lines

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -88,3 +89,13 @@ def test_the_command_prints_tables_and_draws_plots(distorted, tmp_path):
     assert plot(trackings(distorted), tmp_path / "again")[0].read_bytes() == (tmp_path / "plots" / "toy.svg").read_bytes()
     record = json.loads(CliRunner().invoke(app, ["validity", "--store", str(distorted.address), "--json"]).stdout)
     assert {item["metric"] for item in record} == {"correct", "noise", "backwards"}
+
+
+def test_a_distortion_has_one_colour_in_all_panels(distorted, tmp_path):
+    found = trackings(distorted)
+    other = [dataclasses.replace(item, distortion="agreement") for item in found if item.metric == "correct"]
+    drawn = plot([*found, *other], tmp_path)[0].read_text()
+    # a line in each panel that has the distortion, and one in the legend
+    assert {colour: drawn.count(f"fill: none; stroke: {colour}") for colour in ("#1f77b4", "#ff7f0e")} == {
+        "#1f77b4": 1 + 1, "#ff7f0e": 3 + 1,
+    }  # fmt: skip
