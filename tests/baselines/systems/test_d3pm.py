@@ -96,6 +96,7 @@ def test_native_schedules_build_and_end_in_noise(kernel):
     assert model.diffusion.chain == 1000
 
 
+@pytest.mark.slow
 def test_learning_lowers_the_bound_towards_the_entropy():
     """Eight equally likely sentences: the entropy is log 8 = 2.08 nats, an untrained network has about 15."""
     model = model_of(width=48, chain=1000)

@@ -192,6 +192,7 @@ print(len(make_plan(load(sys.argv[1])).cells), time.process_time() - started)
 """
 
 
+@pytest.mark.slow
 def test_ten_thousand_cells_are_planned_in_seconds(grid_file):
     """Twice the stated limit of 5 s, in CPU time: the machine may be busy, and a cost that grows with the square fails anyhow."""
     axes = f"steps: {list(range(1, 101))}\nseeds: {list(range(50))}\nschedules: [native, sqrt]\n"

@@ -46,6 +46,7 @@ def pool():
         cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_shipped_models_have_the_same_rows_with_and_without_ray(tmp_path, pool):
     (tmp_path / "grid.yaml").write_text(GRID)
     one, two = Store(tmp_path / "serial"), Store(tmp_path / "ray")

@@ -37,6 +37,7 @@ print(time.process_time() - start)
 TRIES = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "seconds"), [(COMPILED, 3.0), (DRAWN_AND_PARSED, 2.0)], ids=["compiled", "drawn and parsed"])
 def test_small_is_fast(code, seconds, small):
     assert small.automaton.states, "compiled beforehand, so that drawing does not wait for it"
