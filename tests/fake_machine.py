@@ -1,13 +1,17 @@
 """A machine whose clock stands still unless somebody works, models that answer at once, and a device made of both."""
 
+import dataclasses
+
 from harness.contracts import Generation, Request, Sampling
 from harness.design import Design
-from harness.latency import Contestant
+from harness.latency import Contestant, measure
 from harness.latency.devices import Device
 from harness.latency.stopwatch import Stopwatch
+from harness.metrics.profiles import profile
 from harness.tokenizer import EOS
 
 REQUESTS = [Request(id=str(i), seed=i, max_tokens=4) for i in range(5)]
+TINY = dataclasses.replace(profile("test"), latency_requests=6)
 
 
 class Machine:
@@ -83,3 +87,14 @@ def contestant(model, **settings):
 
 def noisy(milliseconds, rng, spread=0.1):
     return lambda: milliseconds * (1 + spread * rng.random())
+
+
+def asked(model):
+    return model if isinstance(model, Contestant) else contestant(model)
+
+
+def timed(candidate, baseline, machine, sizes=TINY, batch=4, seed=0, **rest):
+    return measure(
+        asked(candidate), baseline=baseline and asked(baseline), requests=REQUESTS, profile=sizes, batch=batch, seed=seed,
+        **{"device": FakeDevice(machine)} | rest,
+    )  # fmt: skip
