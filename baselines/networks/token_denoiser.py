@@ -1,5 +1,6 @@
 """The network of systems that read noisy token ids and estimate the clean ones."""
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -21,10 +22,17 @@ class TokenDenoiser(nn.Module):
         width: features D.
         layers: blocks.
         heads: attention heads.
+        gated: whether the logits are multiplied by one learnt number that begins at 0, so that the first estimate is uniform
+            (ReZero, Bachlechner et al. 2020, arXiv:2003.04887).
     """
 
-    def __init__(self, *, states: int, vocabulary: int, length: int, width: int, layers: int, heads: int) -> None:
+    gate: Tensor | None
+
+    def __init__(
+        self, *, states: int, vocabulary: int, length: int, width: int, layers: int, heads: int, gated: bool = False
+    ) -> None:
         super().__init__()
+        self.register_parameter("gate", nn.Parameter(torch.zeros(())) if gated else None)
         self.embedding = nn.Embedding(states, width)
         self.places = nn.Embedding(length, width)
         self.time = TimeEmbedding(width)
@@ -37,4 +45,5 @@ class TokenDenoiser(nn.Module):
         """Estimate x0 as log-probabilities; what is given and what was estimated before is not looked at."""
         embedded = self.embedding(x_t) + self.places.weight[: x_t.shape[1]]
         logits = self.head(self.transformer(embedded, condition=self.time(time)))
+        logits = logits if self.gate is None else self.gate * logits
         return Estimate(normalised(logits), logits)

@@ -20,6 +20,11 @@ def per_example(values: Float[Tensor, "B L"], counted: Bool[Tensor, "B L"] | Non
     return (values * counted).sum(-1) / counted.sum(-1)
 
 
+def per_canvas(values: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:
+    """Sum over positions: what a bound on a whole text is made of."""
+    return values.sum(-1)
+
+
 def denoising_error(step: Step) -> Float[Tensor, "B L"]:
     """Squared error of the estimate, averaged over dimensions; the step that ends at the data is held to the clean embedding.
 

@@ -32,6 +32,13 @@ def ancestral(
     return law.mode() if final else law.sample(noise)
 
 
+def ancestral_drawn(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """Draw from q(x_s | x_t, x_0) at the estimate, in the final step too."""
+    return kernel.posterior(x_t, estimate.x0_hat, alpha_t, alpha_s).sample(noise)
+
+
 def ddim(
     kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool,
     eta: float = 0.0,

@@ -215,3 +215,57 @@ class LossSecondMoment(nn.Module):
             else:
                 self.history[step, self.seen[step]] = value
                 self.seen[step] += 1
+
+
+class LossAware(nn.Module):
+    """Steps in proportion to the root of a running mean of their squared losses, once every step was drawn often.
+
+    As the released code of Hoogeboom et al. 2021 (arXiv:2102.05379) has it: before, all steps are equally likely; after, step 0
+    is taken as often as step 1. The running means are part of the state dict, so that training resumes with them.
+
+    Args:
+        T: steps of the chain.
+        scale: factor from a loss that is observed to nats of a whole canvas.
+    """
+
+    KEPT, OFTEN = 0.9, 10
+    UNDER_ROOT, BESIDE_ROOT = 1e-10, 1e-4
+
+    squares: Tensor
+    seen: Tensor
+
+    def __init__(self, T: int, *, scale: float = 1.0) -> None:
+        super().__init__()
+        self.T, self.scale = T, scale
+        self.register_buffer("squares", torch.zeros(T, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(T, dtype=torch.int64))
+
+    @property
+    def warm(self) -> bool:
+        """Whether every step was drawn often enough."""
+        return bool((self.seen > self.OFTEN).all())
+
+    def probabilities(self) -> Weights:
+        """How likely each step is."""
+        if self.warm:
+            return self.by_loss(self.squares)
+        return torch.full((self.T,), 1 / self.T, dtype=torch.float64, device=self.squares.device)
+
+    @classmethod
+    def by_loss(cls, squares: Weights) -> Weights:
+        """How likely each step is, given running means of its squared loss, in nats of a canvas."""
+        weights = (squares + cls.UNDER_ROOT).sqrt() + cls.BESIDE_ROOT
+        weights[0] = weights[min(1, len(weights) - 1)]
+        return weights / weights.sum()
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+        """See `TimeSampler`; the weight of a loss is 1 / (T p)."""
+        law = self.probabilities()
+        t = torch.multinomial(law, batch, replacement=True, generator=generator)
+        return t, 1 / (self.T * law[t])
+
+    def observe(self, t: Int[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
+        """Move the running means, one observation after the other."""
+        for step, value in zip(t.tolist(), (loss.detach().double() * self.scale).square().tolist(), strict=True):
+            self.squares[step] = self.KEPT * self.squares[step] + (1 - self.KEPT) * value
+            self.seen[step] += 1

@@ -18,7 +18,7 @@ neighbour graph is laid over co-occurrence embeddings of the training split (the
 `unmasking: exact-count` reveals as many masks per step as the schedule expects instead of each by its own chance.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -27,22 +27,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.adapter import DiffusionAdapter, merged
-from baselines.encoding import sizes_in_bytes, targets
+from baselines.adapter import merged
+from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion
 from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
 from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
-from baselines.parts.conditioning import Canvas, Layout, TargetOnly
-from baselines.parts.monte_carlo import in_rounds, standard_errors
-from baselines.parts.objectives_discrete import bound_term, hybrid
+from baselines.parts.objectives_discrete import hybrid
 from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import StratifiedTimes, network_time
-from baselines.training import Draws, Optimisation
-from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, TaskView, stream_seed
+from baselines.training import Optimisation
+from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
@@ -51,8 +49,6 @@ DEFAULTS = {
     "batch": 16, "learning_rate": 3e-3,
 }  # fmt: skip
 GRAPH_DIMENSIONS = 32  # of the co-occurrence embeddings under the neighbour graph
-STRATA, MOST_DRAWS, ENOUGH = 16, 64, 0.005  # draws of a round, draws in all, Monte-Carlo error of the total
-SCORED_TOGETHER = 64
 UNMASKING: dict[str, Reverse] = {"independent": ancestral, "exact-count": exact_count}
 
 
@@ -101,7 +97,7 @@ class Complete(Schedule):
         return torch.where(t <= 0, 1.0, torch.where(t >= 1, 0.0, self.schedule.alpha_bar(t, ids)))
 
 
-class D3PM(DiffusionAdapter):
+class D3PM(DiscreteAdapter):
     """Unconditional text by diffusion over token ids.
 
     Args:
@@ -158,11 +154,6 @@ class D3PM(DiffusionAdapter):
             )
         }
 
-    @staticmethod
-    def make_layout(task: TaskView) -> Layout:
-        """The target alone."""
-        return TargetOnly(task.max_tokens)
-
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
         keys = checked(size)
@@ -174,53 +165,6 @@ class D3PM(DiffusionAdapter):
             denoiser=_network(task, kernel.states, keys), objective=objective, times=StratifiedTimes(chain),
             reverse=UNMASKING[keys["unmasking"]], chain=chain, time_input=partial(network_time, T=chain),
         )  # fmt: skip
-
-    def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
-        """Train within the budget; kernels that depend on the corpus see it first."""
-        self._kernel.prepare(self._data(train_examples)["ids"])
-        return super().fit(train_examples, valid, budget, run)
-
-    @property
-    def _kernel(self) -> CategoricalKernel:
-        assert isinstance(self.diffusion.kernel, CategoricalKernel)
-        return self.diffusion.kernel
-
-    @torch.no_grad()
-    def likelihood(self, examples: Sequence[Example]) -> Likelihood:
-        """Bound on the negative log-likelihood, by Monte Carlo over steps of the chain, one draw from each of equal parts.
-
-        The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.
-        """
-        self.eval()
-        ids = targets(self.task, examples)
-        estimates = in_rounds(partial(self._bounds, examples), most=MOST_DRAWS, share=ENOUGH)
-        return Likelihood(
-            nats=tuple(estimates.mean(-1).tolist()), tokens=tuple(map(len, ids)),
-            bytes=sizes_in_bytes(self.task, examples, ids), kind="bound", estimator="discrete-T",
-            mc_errors=tuple(standard_errors(estimates).tolist()),
-        )  # fmt: skip
-
-    def _bounds(self, examples: Sequence[Example], drawn: int) -> Float[Tensor, "N K"]:
-        starts = range(0, len(examples), SCORED_TOGETHER)
-        return torch.cat([self._bound(examples[start : start + SCORED_TOGETHER], (start, drawn)).cpu() for start in starts])
-
-    def _bound(self, examples: Sequence[Example], stream: tuple[int, int]) -> Float[Tensor, "B K"]:
-        """Unbiased estimates of the bound, one per draw; the parts of the chain that they cover make up the whole."""
-        device = next(self.parameters()).device
-        canvas = Canvas(**{name: tensor.to(device) for name, tensor in self._data(examples).items()})
-        rows, chain, term = len(examples), self.diffusion.chain, bound_term(self._kernel)
-        draws = [
-            Draws(seed=stream_seed(0, "likelihood", *stream, k), batch=rows, rows=slice(rows), device=device)
-            for k in range(STRATA)
-        ]
-        terms = []
-        for part, draw in enumerate(draws):
-            place = (part + draw.uniform("time")) * chain / STRATA
-            step = self.diffusion.step(canvas, place.long().clamp(max=chain - 1), draw)
-            precise = replace(step, estimate=replace(step.estimate, x0_hat=step.estimate.x0_hat.double()))
-            terms.append(chain * term(precise).sum(-1))
-        last = self.diffusion.level(torch.full((rows,), chain, device=device), canvas.ids)
-        return torch.stack(terms, -1) + self._kernel.prior_divergence(canvas.ids, last).sum(-1)[:, None]
 
 
 def checked(size: Mapping[str, Any]) -> dict[str, Any]:

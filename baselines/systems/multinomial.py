@@ -1,0 +1,91 @@
+"""Multinomial diffusion: tokens are replaced by tokens drawn uniformly from all.
+
+Hoogeboom, Nielsen, Jaini, Forre and Welling 2021, arXiv:2102.05379, section 4.
+
+    q(x_t | x_{t-1}) and q(x_t | x_0)             -> categorical.Uniform
+    q(x_{t-1} | x_t, x_0)                         -> categorical.joint, of one-hot x_0
+    p(x_{t-1} | x_t): the estimate in its place   -> CategoricalKernel.posterior
+    the bound, its term L_0 and the prior         -> objectives_discrete.bound_term, CategoricalKernel.prior_divergence
+    steps in proportion to their losses           -> timesteps.LossAware
+
+Step 0 of the chain is the data; at step T a little of it is left (4.9e-5 at T = 1,000), which the prior's term accounts for. The
+schedule is the cosine of the released code, whose keep probabilities are floored at sqrt(0.001). The prior's term has no
+parameters and is left out of the training loss. The network is this harness's transformer, with the released gate that
+makes its first estimate uniform; the released one has linear and local attention.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from baselines.adapter import merged
+from baselines.discrete import DiscreteAdapter
+from baselines.engine import Diffusion
+from baselines.networks.sizes import width_for
+from baselines.networks.token_denoiser import TokenDenoiser
+from baselines.parts.categorical import Uniform
+from baselines.parts.objectives_discrete import hybrid
+from baselines.parts.samplers import ancestral_drawn
+from baselines.parts.spaces import DiscreteSpace
+from baselines.parts.timesteps import LossAware, network_time
+from baselines.training import Optimisation
+from harness.contracts import TaskView
+from harness.design import Design
+from harness.schedules.base import Schedule
+
+DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "chain": 1000, "batch": 16, "learning_rate": 3e-3}
+FLOORED_COSINE = "cosine-plain(max_beta=0.9683772233983162)@1000"  # 1 - sqrt(0.001)
+
+
+class Multinomial(DiscreteAdapter):
+    """Unconditional text by uniform noise on token ids, trained by its bound alone.
+
+    Args:
+        schedule: any schedule of grain "sequence".
+        task: tokenizer and canvas.
+        width, layers, heads: of the transformer.
+        chain: training steps T for schedules that do not bring their own.
+        batch: examples per update.
+        learning_rate: its plateau, at width 128.
+    """
+
+    design = Design(
+        name="multinomial", kind="diffusion", families=("ucg",), space="discrete", kernel="uniform", schedule=FLOORED_COSINE,
+        grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="sample", temperature=True,
+        time_input="1000 i / T", likelihood="bound", paper="2102.05379",
+    )  # fmt: skip
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """AdamW."""
+        keys = merged(self.size, DEFAULTS)
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+
+    @classmethod
+    def kernel_for(cls, task: TaskView, **size: Any) -> Uniform:
+        """The kernel, which mutual-information schedules are solved for."""
+        return Uniform(len(task.tokenizer))
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = merged(size, DEFAULTS)
+        return {"width": width_for(parameters, lambda width: _network(task, keys | {"width": width}), multiple=4 * keys["heads"])}
+
+    def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
+        """Put the parts together."""
+        keys = merged(size, DEFAULTS)
+        chain, kernel = schedule.steps or keys["chain"], self.kernel_for(task)
+        return Diffusion(
+            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=_network(task, keys),
+            objective=hybrid(kernel, auxiliary=0.0, scale=chain), times=LossAware(chain, scale=task.max_tokens / chain),
+            reverse=ancestral_drawn, chain=chain, time_input=partial(network_time, T=chain),
+        )  # fmt: skip
+
+
+def _network(task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
+    tokens = len(task.tokenizer)
+    return TokenDenoiser(
+        states=tokens, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
+        heads=keys["heads"], gated=True,
+    )  # fmt: skip
