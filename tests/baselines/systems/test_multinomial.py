@@ -1,0 +1,142 @@
+"""Multinomial diffusion as a text model: exactness of its bound and sampler, loss-aware times, training, saving."""
+
+import math
+
+import pytest
+import torch
+
+from baselines.encoding import targets
+from baselines.enumeration import exact_bound
+from baselines.parts.timesteps import LossAware
+from baselines.systems.multinomial import FLOORED_COSINE, Multinomial
+from harness.construction import construct
+from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
+from harness.tokenizer import Tokenizer
+
+SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
+EXAMPLES = [Example(id=str(i), target=SENTENCES[i % len(SENTENCES)]) for i in range(64)]
+SMALL = {"width": 32, "layers": 1, "heads": 2, "chain": 50}
+LENGTH = 6
+
+
+def model_of(schedule="cosine-plain", length=LENGTH, **size):
+    tokenizer = Tokenizer.train("words", SENTENCES)
+    view = TaskView(name="toy", family="ucg", tokenizer=tokenizer, max_tokens=length, unigram=(1,) * len(tokenizer))
+    return construct(Multinomial, schedule, view, SMALL | size)
+
+
+def requests(n):
+    return [Request(id=str(i), seed=i, max_tokens=LENGTH) for i in range(n)]
+
+
+def trained(model, updates, examples=EXAMPLES, length=LENGTH):
+    return model.fit(examples, examples[:8], Budget(tokens=updates * model.optimisation.batch * length), FitContext(seed=0))
+
+
+def test_it_trains_samples_scores_and_survives_saving(tmp_path):
+    model = model_of()
+    assert trained(model, 5).updates == 5
+    found = model.generate(requests(3), Sampling(steps=5))
+    assert [answer.network_calls for answer in found] == [5, 5, 5]
+    scores = model.likelihood(EXAMPLES[:4])
+    assert (scores.kind, scores.estimator) == ("bound", "discrete-T")
+    model.save(tmp_path)
+    again = Multinomial.load(tmp_path, "cpu")
+    assert again.generate(requests(3), Sampling(steps=5)) == found
+    assert again.likelihood(EXAMPLES[:4]) == scores
+
+
+def test_untrained_it_estimates_every_token_alike():
+    """The gate begins at 0."""
+    model = model_of()
+    trained(model, 1)
+    model = model_of()
+    ids = torch.randint(len(model.task.tokenizer), (3, LENGTH))
+    estimate = model.diffusion.denoiser(ids, torch.zeros(3), torch.zeros_like(ids, dtype=torch.bool), None)
+    assert torch.allclose(estimate.x0_hat.exp(), torch.full_like(estimate.x0_hat, 1 / len(model.task.tokenizer)))
+
+
+def test_untrained_its_bound_is_that_of_a_uniform_law():
+    """An estimate that knows nothing gives the exact reverse of a chain that begins anywhere: the bound is L log V."""
+    model = model_of(FLOORED_COSINE.replace("@1000", "@20"))
+    states = len(model.task.tokenizer)
+    for ids in ([0, 1], [states - 1, 3]):
+        bound = exact_bound(model.diffusion.double(), torch.tensor(ids))
+        assert bound.total.item() == pytest.approx(2 * math.log(states), rel=1e-6)
+        assert bound.prior > 1e-6
+
+
+def test_its_bound_by_draws_is_the_exact_one():
+    model = model_of(FLOORED_COSINE.replace("@1000", "@20"), length=2)
+    examples = [Example(id=str(index), target=word) for index, word in enumerate(("old", "dog", "the", "cat"))]
+    trained(model, 3, examples * 8, length=2)
+    scores = model.likelihood(examples * 16)
+    ids = [torch.tensor(row) for row in targets(model.task, examples)]
+    exact = sum(exact_bound(model.diffusion.eval(), row).total.item() for row in ids) / len(ids)
+    mean, error = sum(scores.nats) / 64, sum(value**2 for value in scores.mc_errors) ** 0.5 / 64
+    assert error < 0.05 * exact
+    assert abs(mean - exact) < 4.5 * error
+
+
+def test_the_native_schedule_leaves_what_the_prior_accounts_for():
+    table = model_of(FLOORED_COSINE).diffusion.schedule
+    assert table.alpha_bar(torch.tensor([[1.0]]).double()).item() == pytest.approx(4.9e-5, rel=0.02)
+    short = model_of(FLOORED_COSINE.replace("@1000", "@10")).diffusion.schedule
+    assert short.alpha_bar(torch.tensor([[1.0]]).double()).item() == pytest.approx(4.9e-3, rel=0.02)
+
+
+def test_the_last_step_draws():
+    """All requests have noise of their own: from equal states the last step gives different texts."""
+    model = model_of(chain=1)
+    texts = {answer.texts for answer in model.generate(requests(30), Sampling(steps=1))}
+    assert len(texts) > 25
+
+
+def test_times_follow_the_losses_once_all_were_drawn_often():
+    times, generator = LossAware(3, scale=2.0), torch.Generator().manual_seed(0)
+    _, weights = times.sample(5, generator)
+    assert weights.tolist() == [1.0] * 5
+    for step, loss in ((0, 9.0), (1, 1.0), (2, 3.0)):
+        times.observe(torch.tensor([step] * 10), torch.tensor([loss] * 10))
+    assert not times.warm
+    assert times.probabilities().tolist() == [1 / 3] * 3
+    times.observe(torch.arange(3), torch.tensor([9.0, 1.0, 3.0]))
+    assert times.warm
+    shrunk = 1 - 0.9**11
+    expected = torch.tensor([4.0, 4.0, 36.0], dtype=torch.float64).mul(shrunk).add(1e-10).sqrt().add(1e-4)
+    assert torch.allclose(times.probabilities(), expected / expected.sum(), rtol=1e-12)
+    drawn, weights = times.sample(3000, generator)
+    assert torch.allclose(weights, 1 / (3 * times.probabilities()[drawn]))
+    shares = torch.bincount(drawn, minlength=3) / 3000
+    assert torch.allclose(shares.double(), times.probabilities(), atol=4.5 * (0.25 / 3000) ** 0.5)
+    assert (weights * torch.tensor([9.0, 1.0, 3.0])[drawn]).mean().item() == pytest.approx(13 / 3, rel=0.1)
+
+
+def test_a_chain_of_one_step_has_one_time():
+    times = LossAware(1)
+    times.observe(torch.zeros(11, dtype=torch.int64), torch.ones(11))
+    assert times.probabilities().tolist() == [1.0]
+
+
+def test_times_resume_with_their_losses(tmp_path):
+    model = model_of(chain=2)
+    trained(model, 5)
+    assert model.diffusion.times.warm
+    model.save(tmp_path)
+    again = Multinomial.load(tmp_path, "cpu")
+    assert torch.equal(again.diffusion.times.squares, model.diffusion.times.squares)
+    assert torch.equal(again.diffusion.times.seen, model.diffusion.times.seen)
+
+
+@pytest.mark.slow
+def test_learning_lowers_the_bound_towards_the_entropy():
+    """Eight equally likely sentences: the entropy is log 8 = 2.08 nats, an untrained network has about 15."""
+    model = model_of(width=48, chain=1000)
+    model.fit(EXAMPLES, [], Budget(tokens=400 * 32 * LENGTH), FitContext(seed=1))
+    scores = model.likelihood([Example(id=str(i), target=text) for i, text in enumerate(SENTENCES * 4)])
+    mean = sum(scores.nats) / len(scores.nats)
+    error = sum(value**2 for value in scores.mc_errors) ** 0.5 / len(scores.nats)
+    assert 2.079 - 4.5 * error < mean < 3.0
+    texts = [answer.texts[0] for answer in model.generate(requests(64), Sampling(steps=100))]
+    assert sum(text in SENTENCES for text in texts) > 50
+    assert len(set(texts)) > 4
