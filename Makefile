@@ -5,7 +5,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: setup quickstart test lint test-slow test-gpu bench
+.PHONY: setup quickstart test lint test-fast test-slow test-gpu bench
 
 setup: $(VENV)/.installed
 
@@ -26,8 +26,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not bench" -n auto --maxprocesses 4 --dist loadfile
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu and not bench" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: setup
+	$(MAKE) --jobs=2 lint test-fast
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout=0
