@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
-from baselines.parts.conditioning import Canvas, Layout
+from baselines.parts.clocks import Grid
+from baselines.parts.conditioning import Canvas, Layout, Source
 from baselines.parts.denoisers import Calls, Denoiser, Tempered, counted
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Reverse
-from baselines.parts.timesteps import spaced
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import schedule_for, view_from_json, view_to_json
 from harness.contracts import (
@@ -124,14 +123,9 @@ def _starts(requests: Sequence[Request]) -> list[int]:
 
 
 class DiffusionAdapter(SavedModel, nn.Module, ABC):
-    """A `TextModel` around `Diffusion`; a system says how it is put together and how it is trained.
-
-    Attributes:
-        spacing: how `steps` picks indices of the chain.
-    """
+    """A `TextModel` around `Diffusion`; a system says how it is put together and how it is trained."""
 
     design: Design
-    spacing: ClassVar[str] = "trailing"
 
     def __init__(self, schedule: Schedule, task: TaskView, **size: Any) -> None:
         super().__init__()
@@ -168,10 +162,11 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
 
     def _data(self, examples: Sequence[Example]) -> Data:
         canvas = self.layout.canvas(conditions(self.task, examples), targets(self.task, examples))
-        return {"ids": canvas.ids, "given": canvas.given}
+        beside = {} if canvas.source is None else {"source": canvas.source.ids, "present": canvas.source.present}
+        return {"ids": canvas.ids, "given": canvas.given, **beside}
 
     def _loss(self, batch: Data, draws: Draws) -> Tensor:
-        return self.diffusion.loss(Canvas(ids=batch["ids"], given=batch["given"]), draws)
+        return self.diffusion.loss(canvas_of(batch), draws)
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request], settings: Sampling) -> list[Generation]:
@@ -188,28 +183,29 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
                 f"{settings.temperature} and top_p {settings.top_p}. Use `method: sample` with {at_one}."
             )
         self.eval()
-        denoiser = Tempered(self.sampling_denoiser(), settings.temperature) if tempered else self.sampling_denoiser()
-        visited = spaced(self.diffusion.chain, settings.steps or self.diffusion.chain, self.spacing)
+        steps = settings.steps or self.diffusion.clock.steps or self.layout.length
+        grid = self.diffusion.clock.grid(steps)
         jobs = [(request, candidate) for request in requests for candidate in range(request.n)]
         ended = whole if settings.fixed_length else finished
         answers: list[Generation] = []
         for start in range(0, len(jobs), settings.micro_batch):
             part = jobs[start : start + settings.micro_batch]
-            with counted(self._network) as seen:
-                rows = self._sample(part, visited, denoiser)
+            with counted(self.network, len(part)) as seen:
+                rows = self._sample(part, grid, self.reverse_for(steps), settings.temperature, seen)
             answers += [
-                self._answer(request, *ended(row[: request.max_tokens]), seen, len(visited))
-                for (request, _), row in zip(part, rows, strict=True)
+                self._answer(request, *ended(row[: request.max_tokens]), calls, positions, steps)
+                for (request, _), row, calls, positions in zip(part, rows, seen.count, seen.positions, strict=True)
             ]
         return [joined(answers[start : start + request.n]) for request, start in zip(requests, _starts(requests), strict=True)]
 
     @property
-    def _network(self) -> nn.Module:
+    def network(self) -> nn.Module:
+        """The network whose forward evaluations are counted."""
         assert isinstance(self.diffusion.denoiser, nn.Module)
         return self.diffusion.denoiser
 
     def _sample(
-        self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"], denoiser: Denoiser
+        self, jobs: Sequence[tuple[Request, int]], grid: Grid, reverse: Reverse, temperature: float, calls: Calls
     ) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
         requests = [request for request, _ in jobs]
@@ -217,27 +213,41 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         seeds = torch.tensor(
             [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
         )
-        canvas = Canvas(ids=prompt.ids.to(device), given=prompt.given.to(device))
-        ids = self.diffusion.sample(canvas, Noise(seeds), visited, denoiser, self.reverse_for(len(visited)))
-        return [tuple(row) for row in self.layout.targets(Canvas(ids=ids, given=canvas.given))]
+        canvas = on_device(prompt, device)
+        denoiser = self.sampling_denoiser(self.diffusion.reading(canvas))
+        denoiser = Tempered(denoiser, temperature) if temperature != 1.0 else denoiser
+        ids = self.diffusion.sample(canvas, Noise(seeds), grid, denoiser, reverse, calls)
+        return [tuple(row) for row in self.layout.targets(replace(canvas, ids=ids))]
 
     def reverse_for(self, steps: int) -> Reverse:
-        """The reverse step when so many steps of the chain are visited."""
+        """The reverse step of a sampler that is asked for so many steps."""
         return self.diffusion.reverse
 
-    def sampling_denoiser(self) -> Denoiser:
-        """The denoiser that samplers call; systems wrap it."""
-        return self.diffusion.denoiser
+    def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
+        """The denoiser that samplers call, which has read its source; systems wrap it."""
+        return denoiser
 
-    def _answer(self, request: Request, ids: tuple[int, ...], reason: str, calls: Calls, steps: int) -> Generation:
+    def _answer(self, request: Request, ids: tuple[int, ...], reason: str, calls: int, positions: int, steps: int) -> Generation:
         return Generation(
             id=request.id, texts=(self.task.tokenizer.decode(ids),), ids=(ids,), finish_reasons=(reason,),
-            network_calls=calls.count, steps_used=steps, positions_processed=calls.positions,
+            network_calls=calls, steps_used=steps, positions_processed=positions,
         )  # fmt: skip
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
         """A bound where the system has one; `None` unless it is overridden."""
         return None
+
+
+def canvas_of(batch: Data) -> Canvas:
+    """A batch of the training loop as canvases."""
+    source = Source(ids=batch["source"], present=batch["present"]) if "source" in batch else None
+    return Canvas(ids=batch["ids"], given=batch["given"], source=source)
+
+
+def on_device(canvas: Canvas, device: torch.device) -> Canvas:
+    """A canvas and its source on a device."""
+    source = canvas.source and Source(ids=canvas.source.ids.to(device), present=canvas.source.present.to(device))
+    return Canvas(ids=canvas.ids.to(device), given=canvas.given.to(device), source=source)
 
 
 def merged(size: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """The two loops of the field, once: corrupt and compare (loss), start from noise and walk back (sample)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from baselines.parts.clocks import Clock, Grid, Time
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Denoiser, Estimate
+from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, Reader, among, select
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise
@@ -21,18 +24,19 @@ from harness.schedules.base import Schedule
 PRIOR_DRAW = 0  # counter of the draw from the prior; the k-th reverse step draws at k
 
 Objective = Callable[[Step], Float[Tensor, "B L"]]
-TimeInput = Callable[[Int[Tensor, " B"]], Float[Tensor, " B"]]
+TimeInput = Callable[[Time], Float[Tensor, "B ..."]]
+Hide = Callable[[Tensor, Canvas, DrawSource], Tensor]
 
 
 @runtime_checkable
 class Times(Protocol):
-    """Which steps of the chain a batch is trained on."""
+    """Where a batch is trained."""
 
-    def sample(self, batch: int, generator: torch.Generator) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
-        """Steps 0..T-1 and the weight of each loss."""
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Float[Tensor, " B"]]:
+        """Places of the clock, "B" or "B L", and the weight of each loss."""
         ...
 
-    def observe(self, index: Int[Tensor, " B"], loss: Float[Tensor, " B"]) -> None:
+    def observe(self, place: Tensor, loss: Float[Tensor, " B"]) -> None:
         """Hear of losses; uniform samplers do nothing."""
         ...
 
@@ -55,87 +59,122 @@ class Diffusion(nn.Module):
     """A diffusion text model, put together from its parts.
 
     Args:
-        chain: number of steps T of the training chain. Step i, counted from 0, leads from t = i / T to t = (i + 1) / T.
-        time_input: what the network is told at step i.
+        clock: how time is counted.
+        time_input: what the network is told at time t.
         embed: makes x0 from clean states and noise; `None` where x0 is the clean state.
+        hide: what the network sees of states and canvas in training, where it is not to see all; `None` = everything.
     """
 
     def __init__(
         self, *, space: TokenSpace, kernel: Kernel, schedule: Schedule, denoiser: Denoiser, objective: Objective, times: Times,
-        reverse: Reverse, chain: int, time_input: TimeInput,
-        embed: Callable[[Tensor, Float[Tensor, "B #L"], DrawSource], Tensor] | None = None,
+        reverse: Reverse, clock: Clock, time_input: TimeInput,
+        embed: Callable[[Tensor, Float[Tensor, "B #L"], DrawSource], Tensor] | None = None, hide: Hide | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if schedule.steps is not None and schedule.steps != chain:
-            raise ValueError(f"schedule {schedule.specification} has {schedule.steps} steps, the chain has {chain}")
+        if schedule.steps is not None and schedule.steps != clock.steps:
+            counted = f"{clock.steps} steps" if clock.steps else "no steps"
+            raise ValueError(f"schedule {schedule.specification} has {schedule.steps} steps, the system counts {counted}")
         self.space, self.kernel, self.schedule, self.denoiser = space, kernel, schedule, denoiser
         self.objective, self.times, self.reverse = objective, times, reverse
-        self.chain, self.time_input, self.embed = chain, time_input, embed
+        self.clock, self.time_input, self.embed, self.hide = clock, time_input, embed, hide
 
-    def level(self, completed: Int[Tensor, " B"], ids: Int[Tensor, "B L"]) -> Float[Tensor, "B #L"]:
-        """Signal that the schedule keeps after a number of completed steps, 0..T."""
-        return self.schedule.alpha_bar((completed.to(torch.float64) / self.chain)[:, None], ids)
-
-    def alpha(self, completed: Int[Tensor, " B"], canvas: Canvas) -> Float[Tensor, "B L"]:
-        """The same where tokens are to be written, and 1 where they are given."""
-        return torch.where(canvas.given, 1.0, self.level(completed, canvas.ids))
+    def alpha(self, t: Time, canvas: Canvas) -> Float[Tensor, "B L"]:
+        """Signal that the schedule keeps at time t where tokens are to be written, and 1 where they are given."""
+        return torch.where(canvas.given, 1.0, self.schedule.alpha_bar(t, canvas.ids))
 
     def loss(self, canvas: Canvas, draws: TrainingDraws) -> Float[Tensor, " B"]:
         """Training loss of each example, in nats per position."""
-        index, weight = draws.once("time", partial(self.times.sample, draws.batch))
-        step = self.step(canvas, index, draws)
-        loss = per_example(self.objective(step))
+        place, weight = draws.once("time", partial(self.times.sample, draws.batch))
+        t, s = self.clock.interval(place)
+        loss = per_example(self.objective(self.step(canvas, t, s, draws)))
         if self.training:
-            self.times.observe(index, loss.detach())
-            self.schedule.observe((index / self.chain)[:, None], loss.detach()[:, None])
+            self.times.observe(place, loss.detach())
+            self.schedule.observe(t, loss.detach()[:, None])
         return loss * weight
 
-    def step(self, canvas: Canvas, index: Int[Tensor, " B"], draws: DrawSource) -> Step:
-        """Corrupt a batch at given steps of the chain and let the network estimate it."""
-        ones = torch.ones_like(index)
-        alpha_t, alpha_s = self.alpha(index + 1, canvas), self.alpha(index, canvas)
+    def step(self, canvas: Canvas, t: Time, s: Time, draws: DrawSource, alpha_t: Float[Tensor, "B L"] | None = None) -> Step:
+        """Corrupt a batch up to time t and let the network estimate it; s is the next time towards the data.
+
+        Args:
+            alpha_t: signal kept at time t in place of the schedule's.
+        """
+        alpha_t, alpha_s = self.alpha(t, canvas) if alpha_t is None else alpha_t, self.alpha(s, canvas)
         clean = self.space.encode(canvas.ids)
-        x0 = clean if self.embed is None else self.embed(clean, self.level(ones, canvas.ids), draws)
+        x0 = clean if self.embed is None else self.embed(clean, self._first_level(canvas), draws)
         x_t = self.kernel.corrupt(x0, alpha_t, self.kernel.noise(draws, "corrupt", canvas.ids.shape[1]))
-        estimate = self.denoiser(x_t, self.time_input(index), canvas.given, None)
+        seen = x_t if self.hide is None or not self.training else self.hide(x_t, canvas, draws)
+        estimate = self.reading(canvas)(seen, self.time_input(t), canvas.given, None)
+        last = self.schedule.alpha_bar(torch.ones_like(t), canvas.ids)
         return Step(
-            ids=canvas.ids, given=canvas.given, clean=clean, x0=x0, x_t=x_t, estimate=estimate, alpha_t=alpha_t,
-            alpha_s=alpha_s, alpha_T=self.level(ones * self.chain, canvas.ids), first=(index == 0)[:, None],
+            ids=canvas.ids, given=canvas.given, clean=clean, x0=x0, x_t=x_t, estimate=estimate, t=t, alpha_t=alpha_t,
+            alpha_s=alpha_s, alpha_T=last, first=s == 0,
         )  # fmt: skip
+
+    def _first_level(self, canvas: Canvas) -> Float[Tensor, "B #L"]:
+        assert self.clock.steps is not None
+        ones = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
+        return self.schedule.alpha_bar(ones / self.clock.steps, canvas.ids)
+
+    def reading(self, canvas: Canvas) -> Denoiser:
+        """The denoiser, having read the source beside the canvas where there is one."""
+        if canvas.source is None:
+            return self.denoiser
+        if not isinstance(self.denoiser, Reader):
+            raise TypeError(f"{type(self.denoiser).__name__} reads no source beside the canvas")
+        return self.denoiser.reading(canvas.source)
 
     @torch.no_grad()
     def sample(
-        self, prompt: Canvas, noise: Noise, visited: Int[Tensor, " K"], denoiser: Denoiser | None = None,
-        reverse: Reverse | None = None,
+        self, prompt: Canvas, noise: Noise, grid: Grid, denoiser: Denoiser | None = None, reverse: Reverse | None = None,
+        calls: Calls | None = None,
     ) -> Int[Tensor, "B L"]:  # fmt: skip
         """Walk from noise to tokens.
 
         Args:
             prompt: the canvas with its given tokens.
             noise: one stream per request.
-            visited: steps of the chain, ascending, as `timesteps.spaced` gives them; they are walked backwards to the data.
+            grid: times to stand at, from 1 down to 0.
             denoiser: the trained one, wrapped (clamping, guidance); `None` = as trained.
             reverse: another reverse step; `None` = the system's own.
+            calls: where network calls are counted by row.
         """
         positions = prompt.ids.shape[1]
-        denoise, undo, estimate = denoiser or self.denoiser, reverse or self.reverse, None
+        denoise, undo, previous = denoiser or self.reading(prompt), reverse or self.reverse, None
         x = self.pin(self.kernel.prior(self.kernel.noise(noise, PRIOR_DRAW, positions)), prompt)
-        steps = visited.tolist()[::-1]
-        for number, (step, after) in enumerate(zip(steps, [*steps[1:], -1], strict=True), start=1):
+        for number, (t, s) in enumerate(pairwise(grid.tolist()), start=1):
             step_noise = self.kernel.noise(noise, number, positions)
-            x, estimate = self.advance(x, prompt, step, after + 1, step_noise, denoise, estimate, undo)
+            x, estimate = self.advance(x, prompt, t, s, step_noise, denoise, previous, undo, calls)
+            previous = estimate.known or previous
         return torch.where(prompt.given, prompt.ids, self.space.decode(x))
 
     def advance(
-        self, x_t: Tensor, prompt: Canvas, step: int, left: int, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
-        reverse: Reverse,
-    ) -> tuple[Tensor, Estimate]:  # fmt: skip
-        """Undo the steps of the chain from `step` down until `left` are left (0 is the data); given positions come out clean."""
-        index, s = (torch.full((len(x_t),), number, device=prompt.ids.device) for number in (step, left))
-        estimate = denoise(x_t, self.time_input(index), prompt.given, previous)
-        alpha_t, alpha_s = self.alpha(index + 1, prompt), self.alpha(s, prompt)
-        x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=left == 0)
+        self, x_t: Tensor, prompt: Canvas, t: float, s: float, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
+        reverse: Reverse, calls: Calls | None = None,
+    ) -> tuple[Tensor, Deferred]:  # fmt: skip
+        """Go from time t to time s (0 is the data); given positions come out clean.
+
+        The network is asked when the reverse step looks at the estimate, for the rows it looks at, or never.
+        """
+        here, there = (torch.full((len(x_t), 1), time, dtype=torch.float64, device=prompt.ids.device) for time in (t, s))
+        told = self.time_input(here)
+
+        def ask(rows: Int[Tensor, " C"] | None) -> Estimate:
+            if rows is None:
+                with among(calls, None):
+                    return denoise(x_t, told, prompt.given, previous)
+            with among(calls, rows):
+                return select(denoise, rows)(x_t[rows], told[rows], prompt.given[rows], None)
+
+        estimate = Deferred(ask, splits=previous is None)
+        canvas = prompt if self.schedule.grain != "content" else self._guess(prompt, estimate)
+        alpha_t, alpha_s = self.alpha(here, canvas), self.alpha(there, canvas)
+        x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)
         return self.pin(x_s, prompt), estimate
+
+    @staticmethod
+    def _guess(prompt: Canvas, estimate: Estimate) -> Canvas:
+        """The canvas with the most probable tokens where it is to be written: what content schedules look at."""
+        return replace(prompt, ids=torch.where(prompt.given, prompt.ids, estimate.x0_hat.argmax(-1)))
 
     def pin(self, x: Tensor, prompt: Canvas) -> Tensor:
         """Put the clean states of the given tokens in their places."""

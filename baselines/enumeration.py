@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines.engine import Diffusion
 from baselines.parts.categorical import Categorical, CategoricalKernel, Unmasking, point
+from baselines.parts.clocks import Continuum, Grid, Time
 from baselines.parts.conditioning import Canvas
+from baselines.parts.objectives_discrete import Term, bound_term
+from baselines.parts.steps import Step
 
 Law = Categorical | Unmasking
 Ending = Callable[[Law], Float[Tensor, "B L S"]]
@@ -49,8 +54,11 @@ def exact_bound(diffusion: Diffusion, ids: Int[Tensor, " L"]) -> ExactBound:
     """The bound of one sequence, without Monte Carlo."""
     kernel = kernel_of(diffusion)
     canvas = _everywhere(ids, kernel.states)
-    terms = torch.stack([_term(diffusion, canvas, step) for step in range(diffusion.chain)])
-    last = diffusion.level(torch.tensor([diffusion.chain]), ids[None])
+    assert diffusion.clock.steps is not None
+    divergence = bound_term(kernel)
+    places = torch.arange(diffusion.clock.steps)
+    terms = torch.stack([_expected(diffusion, divergence, canvas, place) for place in places])
+    last = diffusion.schedule.alpha_bar(torch.ones(1, 1, dtype=torch.float64), ids[None])
     return ExactBound(terms, kernel.prior_divergence(ids[None], last).sum())
 
 
@@ -59,16 +67,40 @@ def _everywhere(ids: Int[Tensor, " L"], states: int) -> Canvas:
     return Canvas(ids=rows, given=torch.zeros_like(rows, dtype=torch.bool))
 
 
-def _term(diffusion: Diffusion, canvas: Canvas, step: int) -> Float[Tensor, ""]:
+def _expected(diffusion: Diffusion, term: Term, canvas: Canvas, place: Tensor) -> Float[Tensor, ""]:
+    """A term of a bound at a place, its mean over everything that x_t can be."""
     kernel = kernel_of(diffusion)
     x_t = every_sequence(kernel.states, canvas.ids.shape[1])
-    index = torch.full((len(x_t),), step)
-    alpha_t, alpha_s = diffusion.alpha(index + 1, canvas), diffusion.alpha(index, canvas)
-    reached = kernel.log_marginal(point(canvas.ids, kernel.states), alpha_t).gather(-1, x_t[..., None])[..., 0]
-    x0_hat = diffusion.denoiser(x_t, diffusion.time_input(index), canvas.given, None).x0_hat
-    divergence = kernel.divergence(x_t, canvas.ids, x0_hat, alpha_t, alpha_s).sum(-1)
+    t, s = diffusion.clock.interval(place.expand(len(x_t)))
+    step = arrived(diffusion, canvas, x_t, t, s)
+    reached = kernel.log_marginal(point(canvas.ids, kernel.states), step.alpha_t).gather(-1, x_t[..., None])[..., 0]
     probability = reached.sum(-1).exp()
-    return torch.where(probability > 0, probability * divergence, 0.0).sum()
+    return torch.where(probability > 0, probability * term(step).sum(-1), 0.0).sum()
+
+
+def arrived(diffusion: Diffusion, canvas: Canvas, x_t: Int[Tensor, "N L"], t: Time, s: Time) -> Step:
+    """A step of training whose x_t is given instead of drawn."""
+    estimate = diffusion.denoiser(x_t, diffusion.time_input(t), canvas.given, None)
+    return Step(
+        ids=canvas.ids, given=canvas.given, clean=canvas.ids, x0=canvas.ids, x_t=x_t, estimate=estimate, t=t,
+        alpha_t=diffusion.alpha(t, canvas), alpha_s=diffusion.alpha(s, canvas),
+        alpha_T=diffusion.schedule.alpha_bar(torch.ones_like(t), canvas.ids), first=s == 0,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def exact_integral(diffusion: Diffusion, term: Term, ids: Int[Tensor, " L"], nodes: int = 32) -> Float[Tensor, ""]:
+    """The integral over time of a term of a continuous bound of one sequence, by Gauss-Legendre quadrature.
+
+    It is exact for terms that are polynomials in t of degree below 2 `nodes`.
+    """
+    clock = diffusion.clock
+    assert isinstance(clock, Continuum)
+    canvas = _everywhere(ids, kernel_of(diffusion).states)
+    places, weights = numpy.polynomial.legendre.leggauss(nodes)
+    times = clock.place(torch.from_numpy((places + 1) / 2))
+    terms = torch.stack([_expected(diffusion, term, canvas, time) for time in times])
+    return clock.span * (torch.from_numpy(weights / 2) * terms).sum()
 
 
 def drawn(law: Law) -> Float[Tensor, "B L S"]:
@@ -83,31 +115,30 @@ def decided(law: Law) -> Float[Tensor, "B L S"]:
 
 
 @torch.no_grad()
-def exact_law(diffusion: Diffusion, length: int, visited: Int[Tensor, " K"], ending: Ending) -> Float[Tensor, " N"]:
+def exact_law(diffusion: Diffusion, length: int, grid: Grid, ending: Ending) -> Float[Tensor, " N"]:
     """Probability of every sequence of states, in lexicographic order, at the end of ancestral sampling.
 
     Args:
         diffusion: the model.
         length: positions L.
-        visited: steps, ascending.
+        grid: times to stand at, from 1 down to 0.
         ending: `drawn` or `decided`.
     """
     kernel = kernel_of(diffusion)
     law = _all(kernel.stationary.log().expand(1, length, -1))[0]
-    steps = visited.tolist()[::-1]
-    for step, after in zip(steps, [*steps[1:], -1], strict=True):
-        move = _move(diffusion, length, step, after + 1, ending if after < 0 else drawn)
+    for t, s in pairwise(grid.tolist()):
+        move = _move(diffusion, length, t, s, ending if s == 0 else drawn)
         law = law @ torch.where(law[:, None] > 0, move, 0.0)  # what is never reached has no next law
     return law
 
 
-def _move(diffusion: Diffusion, length: int, step: int, left: int, ending: Ending) -> Float[Tensor, "N N"]:
+def _move(diffusion: Diffusion, length: int, t: float, s: float, ending: Ending) -> Float[Tensor, "N N"]:
     kernel = kernel_of(diffusion)
     x_t = every_sequence(kernel.states, length)
     canvas = Canvas(ids=torch.zeros_like(x_t), given=torch.zeros_like(x_t, dtype=torch.bool))
-    index, s = (torch.full((len(x_t),), number) for number in (step, left))
-    x0_hat = diffusion.denoiser(x_t, diffusion.time_input(index), canvas.given, None).x0_hat
-    posterior = kernel.posterior(x_t, x0_hat, diffusion.alpha(index + 1, canvas), diffusion.alpha(s, canvas))
+    here, there = (torch.full((len(x_t), 1), time, dtype=torch.float64) for time in (t, s))
+    x0_hat = diffusion.denoiser(x_t, diffusion.time_input(here), canvas.given, None).x0_hat
+    posterior = kernel.posterior(x_t, x0_hat, diffusion.alpha(here, canvas), diffusion.alpha(there, canvas))
     return _all(ending(posterior))
 
 

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from baselines.networks.transformer import TimeEmbedding, Transformer
 from baselines.parts.categorical import normalised
-from baselines.parts.denoisers import Estimate
+from baselines.parts.denoisers import Estimate, Readout
 
 
 class TokenDenoiser(nn.Module):
-    """Embedding of states and of places, transformer told the time, logits over tokens.
+    """Embedding of states and of places, transformer told the time, logits over tokens; read where they are looked at.
 
     Places need an embedding of their own: rotary attention sees distances only, and on a canvas of equal states (all masks)
     every position would get the same estimate.
@@ -24,19 +24,21 @@ class TokenDenoiser(nn.Module):
         heads: attention heads.
         gated: whether the logits are multiplied by one learnt number that begins at 0, so that the first estimate is uniform
             (ReZero, Bachlechner et al. 2020, arXiv:2003.04887).
+        timed: whether the network is told the time.
     """
 
     gate: Tensor | None
 
     def __init__(
-        self, *, states: int, vocabulary: int, length: int, width: int, layers: int, heads: int, gated: bool = False
-    ) -> None:
+        self, *, states: int, vocabulary: int, length: int, width: int, layers: int, heads: int, gated: bool = False,
+        timed: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.register_parameter("gate", nn.Parameter(torch.zeros(())) if gated else None)
         self.embedding = nn.Embedding(states, width)
         self.places = nn.Embedding(length, width)
-        self.time = TimeEmbedding(width)
-        self.transformer = Transformer(width, layers, heads, condition_width=width)
+        self.time = TimeEmbedding(width) if timed else None
+        self.transformer = Transformer(width, layers, heads, condition_width=width if timed else None)
         self.head = nn.Linear(width, vocabulary)
 
     def forward(
@@ -44,6 +46,10 @@ class TokenDenoiser(nn.Module):
     ) -> Estimate:
         """Estimate x0 as log-probabilities; what is given and what was estimated before is not looked at."""
         embedded = self.embedding(x_t) + self.places.weight[: x_t.shape[1]]
-        logits = self.head(self.transformer(embedded, condition=self.time(time)))
-        logits = logits if self.gate is None else self.gate * logits
-        return Estimate(normalised(logits), logits)
+        hidden = self.transformer(embedded, condition=None if self.time is None else self.time(time))
+        return Readout(hidden, self.logits, normalised)
+
+    def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
+        """Logits over tokens of last hidden states."""
+        logits = self.head(hidden)
+        return logits if self.gate is None else self.gate * logits

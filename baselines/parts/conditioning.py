@@ -1,7 +1,7 @@
 """How a condition and a target share one canvas."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,16 +12,31 @@ from harness.tokenizer import EOS, PAD, SEP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What stands beside a canvas, for an encoder to read.
+
+    Attributes:
+        ids: tokens, padded on the right.
+        present: False at padding; every row has a present token.
+    """
+
+    ids: Int[Tensor, "B N"]
+    present: Bool[Tensor, "B N"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Canvas:
     """Token positions that a model reads and writes.
 
     Attributes:
         ids: tokens; those that are to be written may hold anything when sampling.
         given: positions that are pinned: never corrupted, never written.
+        source: what is read beside it; `None` where nothing is.
     """
 
     ids: Int[Tensor, "B L"]
     given: Bool[Tensor, "B L"]
+    source: Source | None = None
 
 
 def padded(rows: Sequence[Sequence[int]], length: int, pad: int = PAD) -> Int[Tensor, "B L"]:
@@ -71,6 +86,26 @@ class TargetOnly:
         """The whole canvas."""
         ids: Int[Tensor, "B L"] = canvas.ids
         return ids.tolist()
+
+
+class SourceBeside(TargetOnly):
+    """The target alone on the canvas, its source beside it: source, EOS, PAD.
+
+    Args:
+        source: longest source N.
+        target: canvas length L.
+    """
+
+    def __init__(self, *, source: int, target: int) -> None:
+        super().__init__(target)
+        self.source = source + 1
+
+    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None) -> Canvas:
+        """Targets with PAD behind them, sources with EOS and PAD behind them."""
+        rows = [[*condition[: self.source - 1], EOS] for condition in conditions]
+        lengths = torch.tensor([len(row) for row in rows])
+        source = Source(ids=padded(rows, self.source), present=torch.arange(self.source) < lengths[:, None])
+        return replace(super().canvas(conditions, targets), source=source)
 
 
 class SourceThenTarget:

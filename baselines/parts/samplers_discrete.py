@@ -6,10 +6,38 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.parts.categorical import Unmasking
+from baselines.parts.categorical import Absorbing, Unmasking
 from baselines.parts.denoisers import Estimate
 from baselines.parts.kernels import Kernel
+from baselines.parts.randomness import categorical
 from baselines.parts.samplers import Level
+
+
+def reveal_first(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """Ancestral sampling that first draws which masks are revealed and then looks at the estimate of those alone.
+
+    Which masks are revealed does not depend on the estimate, so the law is that of `ancestral_drawn`; where none is, the network
+    is not asked. The final step takes the mode of whatever is masked still, as released by Sahoo et al. 2024 (MDLM,
+    arXiv:2406.07524).
+    """
+    if not isinstance(kernel, Absorbing):
+        raise TypeError(f"revealing masks needs absorbing noise; {type(kernel).__name__} has no mask")
+    masked = x_t == kernel.mask
+    chosen = masked & (noise[..., 0] < kernel.reveal(alpha_t, alpha_s))
+    return written(x_t, chosen, estimate, noise, mode=final)
+
+
+def written(
+    x_t: Int[Tensor, "B L"], chosen: Bool[Tensor, "B L"], estimate: Estimate, noise: Float[Tensor, "B L 2"], *, mode: bool = False
+) -> Int[Tensor, "B L"]:
+    """x_t with a token of the estimate's law in the chosen places, or with its most probable one (`mode`)."""
+    if not bool(chosen.any()):
+        return x_t
+    x_s, law = x_t.clone(), estimate.at(chosen)
+    x_s[chosen] = law.argmax(-1) if mode else categorical(law.softmax(-1), noise[..., 1][chosen])
+    return x_s
 
 
 def exact_count(

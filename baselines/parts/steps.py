@@ -15,6 +15,7 @@ class Step:
     Attributes:
         clean: states of the tokens themselves.
         x0: what was corrupted: `clean`, or `clean` with the noise of the embedding step.
+        t: the time.
         first: rows whose reverse step ends at the data (s = 0).
         alpha_T: signal kept at t = 1.
     """
@@ -25,7 +26,8 @@ class Step:
     x0: Tensor
     x_t: Tensor
     estimate: Estimate
+    t: Float[Tensor, "B #L"]
     alpha_t: Float[Tensor, "B L"]
     alpha_s: Float[Tensor, "B L"]
     alpha_T: Float[Tensor, "B #L"]
-    first: Bool[Tensor, "B 1"]
+    first: Bool[Tensor, "B #L"]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 Indices = Int[Tensor, "K"]
 Weights = Float[Tensor, "T"]
+Visited = Callable[[int, int], Indices]
+"""From T and a count to the steps that are visited."""
 
 
 # --- visited steps ---------------------------------------------------------------------------------------------------
@@ -88,25 +90,6 @@ def trailing(T: int, count: int) -> Indices:
     if not 1 <= count <= T:
         raise ValueError(f"cannot visit {count} of {T} steps; ask for 1 to {T}.")
     return torch.tensor([round(T * k / count) - 1 for k in range(1, count + 1)])
-
-
-SPACINGS: dict[str, Callable[[int, int], Indices]] = {"evenly": evenly, "strided": strided, "trailing": trailing}
-
-
-def spaced(T: int, steps: int, spacing: str = "trailing") -> Indices:
-    """The steps that a sampler visits, ascending.
-
-    Args:
-        T: steps of the chain.
-        steps: how many are visited.
-        spacing: "trailing" (equal pieces of time, ends at full noise), "evenly" (both ends, as Diffusion-LM) or "strided".
-
-    Raises:
-        ValueError: unknown spacing, or one that cannot visit that many.
-    """
-    if spacing not in SPACINGS:
-        raise ValueError(f"unknown spacing {spacing!r}; known: {', '.join(SPACINGS)}.")
-    return SPACINGS[spacing](T, steps)
 
 
 def network_time(index: Int[Tensor, "*shape"], T: int) -> Float[Tensor, "*shape"]:
@@ -269,3 +252,37 @@ class LossAware(nn.Module):
         for step, value in zip(t.tolist(), (loss.detach().double() * self.scale).square().tolist(), strict=True):
             self.squares[step] = self.KEPT * self.squares[step] + (1 - self.KEPT) * value
             self.seen[step] += 1
+
+
+def stratified(draws: Float[Tensor, "B *blocks"]) -> Float[Tensor, "B *blocks"]:
+    """One time of [0, 1) from each of as many equal parts as there are draws, in their order."""
+    parts = torch.arange(draws.numel(), device=draws.device).view_as(draws)
+    return (parts + draws) / draws.numel()
+
+
+class ContinuousTimes(nn.Module):
+    """Times between `first` and 1, one from each of B equal parts, weight 1.
+
+    The low-discrepancy sampler of Sahoo et al. 2024 (MDLM, arXiv:2406.07524), appendix C.3, as released.
+
+    Args:
+        first: the earliest time.
+        shared: whether all parts share one draw (Shi et al. 2024, MD4, arXiv:2406.04329; Kingma et al. 2021, appendix I.1).
+    """
+
+    def __init__(self, first: float, *, shared: bool = False) -> None:
+        super().__init__()
+        self.first, self.shared = first, shared
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        """Times and weights."""
+        device = generator.device
+        draws = torch.rand(1 if self.shared else batch, generator=generator, device=device, dtype=torch.float64)
+        return self.between(stratified(draws.expand(batch))), torch.ones(batch, dtype=torch.float64, device=device)
+
+    def between(self, share: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The time below which a share of all times lies."""
+        return self.first + (1 - self.first) * share
+
+    def observe(self, t: Float[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
+        """Nothing is learnt."""

@@ -20,7 +20,6 @@ neighbour graph is laid over co-occurrence embeddings of the training split (the
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -34,11 +33,12 @@ from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
 from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
+from baselines.parts.clocks import Chain
 from baselines.parts.objectives_discrete import hybrid
 from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.timesteps import StratifiedTimes, network_time
+from baselines.parts.timesteps import StratifiedTimes
 from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
@@ -157,13 +157,13 @@ class D3PM(DiscreteAdapter):
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
         keys = checked(size)
-        chain = schedule.steps or keys["chain"]
+        clock = Chain(schedule.steps or keys["chain"])
         kernel = self.kernel_for(task, **size)
-        objective = hybrid(kernel, auxiliary=VARIANTS[keys["kernel"]].auxiliary, scale=chain)
+        objective = hybrid(kernel, auxiliary=VARIANTS[keys["kernel"]].auxiliary, scale=clock.span)
         return Diffusion(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=Complete(schedule),
-            denoiser=_network(task, kernel.states, keys), objective=objective, times=StratifiedTimes(chain),
-            reverse=UNMASKING[keys["unmasking"]], chain=chain, time_input=partial(network_time, T=chain),
+            denoiser=_network(task, kernel.states, keys), objective=objective, times=StratifiedTimes(clock.steps),
+            reverse=UNMASKING[keys["unmasking"]], clock=clock, time_input=clock.network_time,
         )  # fmt: skip
 
 

@@ -17,21 +17,23 @@ Paper and code disagree on the loss mask (target only, against all positions) an
 the code: everything counts, and the source keeps the noise of the embedding step in training.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from baselines.engine import Diffusion, Times
+from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget
-from baselines.parts.denoisers import Denoiser, Estimate
+from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate
 from baselines.parts.gaussian import Variance, posterior_variance, step_variance
 from baselines.parts.samplers import Reverse, ancestral, ddim
-from baselines.parts.timesteps import LossSecondMoment, evenly, from_the_end
+from baselines.parts.timesteps import LossSecondMoment, Visited, evenly, from_the_end
 from baselines.systems.diffusion_lm import DEFAULTS, DiffusionLM
-from harness.contracts import Request, TaskView
+from harness.contracts import TaskView
 from harness.design import Design
 from harness.errors import ModelError
 
@@ -40,11 +42,13 @@ class OneDown(Diffusion):
     """Ends every reverse step one step down the chain, however many are skipped before the next one."""
 
     def advance(
-        self, x_t: Tensor, prompt: Canvas, step: int, left: int, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
-        reverse: Reverse,
-    ) -> tuple[Tensor, Estimate]:  # fmt: skip
-        """See `Diffusion`; `left` is what the loop would have, and is not heard."""
-        return super().advance(x_t, prompt, step, step, noise, denoise, previous, reverse)
+        self, x_t: Tensor, prompt: Canvas, t: float, s: float, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
+        reverse: Reverse, calls: Calls | None = None,
+    ) -> tuple[Tensor, Deferred]:  # fmt: skip
+        """See `Diffusion`; s is what the loop would have, and is not heard."""
+        assert isinstance(self.clock, Chain)
+        _, below = self.clock.interval(self.clock.index(torch.tensor([t], dtype=torch.float64)))
+        return super().advance(x_t, prompt, t, below.item(), noise, denoise, previous, reverse, calls)
 
 
 def whole_strides(T: int, count: int) -> Int[Tensor, " K"]:
@@ -78,7 +82,7 @@ class Sampler:
     skipping: Reverse
     described: str
     engine: type[Diffusion] = Diffusion
-    visited: Callable[[int, int], Int[Tensor, " K"]] = evenly
+    visited: Visited = evenly
 
 
 NATIVE = "beta at all T steps, 0 at fewer (DDIM)"
@@ -145,12 +149,11 @@ class DiffuSeq(DiffusionLM):
 
     def reverse_for(self, steps: int) -> Reverse:
         """Variance beta_t is right for neighbouring steps only; where steps are skipped the native sampler adds no noise."""
-        return ancestral if steps == self.diffusion.chain else self.sampler.skipping
+        return ancestral if steps == self.diffusion.clock.steps else self.sampler.skipping
 
-    def _sample(
-        self, jobs: Sequence[tuple[Request, int]], visited: Int[Tensor, " K"], denoiser: Denoiser
-    ) -> list[tuple[int, ...]]:
-        return super()._sample(jobs, self.sampler.visited(self.diffusion.chain, len(visited)), denoiser)
+    def visited(self) -> Visited:
+        """As the sampler says."""
+        return self.sampler.visited
 
     def times(self, chain: int) -> Times:
         """Steps with large losses more often."""

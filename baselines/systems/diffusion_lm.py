@@ -16,7 +16,6 @@ code: the posterior) and on the schedule's normalisation; this follows the code.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -26,13 +25,14 @@ from baselines.adapter import DiffusionAdapter, merged
 from baselines.engine import Diffusion, Times
 from baselines.networks.embedding_denoiser import EmbeddingDenoiser
 from baselines.networks.sizes import width_for
+from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Layout, TargetOnly
 from baselines.parts.denoisers import Clamped, ClampedBelow, Denoiser
 from baselines.parts.gaussian import GaussianKernel, Variance, posterior_variance
 from baselines.parts.objectives import end_to_end
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import EmbeddingSpace, noisy_embedding
-from baselines.parts.timesteps import UniformTimes, network_time
+from baselines.parts.timesteps import UniformTimes, Visited, evenly, network_time
 from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
@@ -67,7 +67,6 @@ class DiffusionLM(DiffusionAdapter):
         last_step="mean, then argmax of the tied head", variance="posterior", clamping=True, time_input="1000 i / T",
         paper="2205.14217", version=2,
     )  # fmt: skip
-    spacing = "evenly"
     sampling_keys: ClassVar[tuple[str, ...]] = ("clamp_below",)
 
     @classmethod
@@ -108,13 +107,17 @@ class DiffusionLM(DiffusionAdapter):
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
         keys = self.checked(size)
-        chain = schedule.steps or keys["chain"]
+        clock = Chain(schedule.steps or keys["chain"], self.visited())
         space = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
         return self.engine()(
             space=space, kernel=GaussianKernel(keys["embedding"], self.variance()), schedule=schedule,
-            denoiser=_network(self.layout.length, keys), objective=end_to_end(space), times=self.times(chain),
-            reverse=ancestral, chain=chain, time_input=partial(network_time, T=chain), embed=noisy_embedding,
+            denoiser=_network(self.layout.length, keys), objective=end_to_end(space), times=self.times(clock.steps),
+            reverse=ancestral, clock=clock, time_input=clock.network_time, embed=noisy_embedding,
         )  # fmt: skip
+
+    def visited(self) -> Visited:
+        """Both ends of the chain, and what lies evenly between."""
+        return evenly
 
     def engine(self) -> type[Diffusion]:
         """The two loops."""
@@ -128,13 +131,14 @@ class DiffusionLM(DiffusionAdapter):
         """Uniform."""
         return UniformTimes(chain)
 
-    def sampling_denoiser(self) -> Denoiser:
+    def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Clamped at every step, or at those below `clamp_below`."""
         assert isinstance(self.diffusion.space, EmbeddingSpace)
-        denoiser, snap, below = self.diffusion.denoiser, self.diffusion.space.snap, self.keys["clamp_below"]
+        snap, below, chain = self.diffusion.space.snap, self.keys["clamp_below"], self.diffusion.clock.steps
         if below is None:
             return Clamped(denoiser, snap)
-        return ClampedBelow(denoiser, snap, network_time(torch.tensor(below), self.diffusion.chain).item())
+        assert chain is not None
+        return ClampedBelow(denoiser, snap, network_time(torch.tensor(below), chain).item())
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:

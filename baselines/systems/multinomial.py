@@ -15,7 +15,6 @@ makes its first estimate uniform; the released one has linear and local attentio
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from baselines.adapter import merged
@@ -24,10 +23,11 @@ from baselines.engine import Diffusion
 from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
+from baselines.parts.clocks import Chain
 from baselines.parts.objectives_discrete import hybrid
 from baselines.parts.samplers import ancestral_drawn
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.timesteps import LossAware, network_time
+from baselines.parts.timesteps import LossAware
 from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
@@ -75,11 +75,12 @@ class Multinomial(DiscreteAdapter):
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
         keys = merged(size, DEFAULTS)
-        chain, kernel = schedule.steps or keys["chain"], self.kernel_for(task)
+        clock, kernel = Chain(schedule.steps or keys["chain"]), self.kernel_for(task)
         return Diffusion(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=_network(task, keys),
-            objective=hybrid(kernel, auxiliary=0.0, scale=chain), times=LossAware(chain, scale=task.max_tokens / chain),
-            reverse=ancestral_drawn, chain=chain, time_input=partial(network_time, T=chain),
+            objective=hybrid(kernel, auxiliary=0.0, scale=clock.span),
+            times=LossAware(clock.steps, scale=task.max_tokens / clock.steps), reverse=ancestral_drawn, clock=clock,
+            time_input=clock.network_time,
         )  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""MDLM: masked diffusion whose bound is a weighted masked-language-model loss.
+
+Sahoo, Arriola, Schiff, Gokaslan, Marroquin, Chiu, Rush and Kuleshov 2024, arXiv:2406.07524.
+
+    q(x_t | x_0), absorbing                           -> categorical.Absorbing
+    zero masking probabilities (SUBS, section 3.2.3)  -> structural: estimates name tokens only
+    carry-over unmasking (SUBS, section 3.2.3)        -> structural: only masks are ever written
+    continuous bound, equation 10                     -> objectives_discrete.masked_bound
+    bound with T steps, equation 7                    -> objectives_discrete.bound_term, T times, on schedules with steps
+    low-discrepancy times, appendix C.3, as released  -> timesteps.ContinuousTimes
+    ancestral sampling, equation 6, with its cache    -> samplers_discrete.reveal_first
+    last step: the mode of what is masked still       -> clocks.uniform_grid, samplers_discrete.reveal_first
+    classifier-free guidance (arXiv:2412.10193)       -> denoisers.Guided, denoisers.ConditionDropout
+
+The released cache keeps the estimate until a token changes. Which masks are revealed does not depend on the estimate, so here
+the network is not asked at all in steps that reveal nothing: the same law, and never more calls than positions. The network is
+not told the time, as released. With a condition, source and target share the canvas and the source is never masked. The
+network is this harness's transformer, without dropout.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from baselines.masked import MaskedAdapter
+from baselines.networks.token_denoiser import TokenDenoiser
+from baselines.parts.clocks import Grid, uniform_grid
+from baselines.parts.samplers import Reverse
+from baselines.parts.samplers_discrete import reveal_first
+from harness.contracts import TaskView
+from harness.design import Design
+
+DEFAULTS = {
+    "width": 128, "layers": 4, "heads": 4, "batch": 16, "learning_rate": 3e-3, "condition_dropout": 0.1, "guidance": None,
+}  # fmt: skip
+LAST_TIME = 1e-5
+
+
+class MDLM(MaskedAdapter):
+    """Text by unmasking, trained by a continuous bound.
+
+    Args:
+        schedule: any schedule of grain "sequence"; one with steps is trained and sampled in those.
+        task: tokenizer and canvas.
+        width, layers, heads: of the transformer.
+        batch: examples per update.
+        learning_rate: its plateau, at width 128.
+        condition_dropout: share of training examples whose condition is hidden.
+        guidance: weight gamma of the condition in classifier-free guidance; `None` = unguided.
+    """
+
+    design = Design(
+        name="mdlm", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
+        schedule="log-linear", grains=("sequence",), predicts="x0", conditioning="source in sequence, pinned",
+        posterior="joint", last_step="argmax of what is masked still", unmasking="independent", temperature=True,
+        loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
+    )  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+
+    @classmethod
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
+        """See `MaskedAdapter`."""
+        tokens = len(task.tokenizer)
+        return TokenDenoiser(
+            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
+            layers=keys["layers"], heads=keys["heads"], timed=False,
+        )  # fmt: skip
+
+    def grid(self, steps: int) -> Grid:
+        """Equal pieces of time."""
+        return uniform_grid(steps, last=LAST_TIME)
+
+    def reverse(self) -> Reverse:
+        """Ancestral."""
+        return reveal_first
