@@ -14,11 +14,11 @@ from jaxtyping import Float
 
 from harness.compare.draws import SURE, Picks, is_timed, latency_draws, quality_draws, title_of
 from harness.compare.oracles import field
-from harness.compare.selection import distinct_contestants, headline_with_an_end
+from harness.compare.selection import by_place, finished, headline_with_an_end
 from harness.compare.settings import Setting, flops_of, has_value, seeds_of, settings_of, why_uncounted, why_untimed
 from harness.compare.systems import incomparable
 from harness.errors import GridError, UnknownName
-from harness.leaderboard import bare, lower_is_better, select
+from harness.leaderboard import bare, lower_is_better
 from harness.stats.intervals import Interval, percentile
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
@@ -129,16 +129,10 @@ def matches(
         GridError: no autoregressive model or no system with steps is finished, nothing was timed and no FLOPs are known, or two
             cells of one system and seed stand side by side.
     """
-    rows = [row for row in select(distinct_contestants(rows_of(store, grid)), task=task, family=family) if row.status == "done"]
-    if metric is not None and lower_is_better(rows, metric) is None:
-        known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "match")
+    rows = finished(rows_of(store, grid), metric, "match", task=task, family=family)
     _require(rows, baseline)
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        places.setdefault((row.task, row.family), []).append(row)
     found = []
-    for (place, kind), group in sorted(places.items()):
+    for (place, kind), group in sorted(by_place(rows).items()):
         name = metric or headline_with_an_end(group, kind)
         if name is not None and any(row.steps is not None and has_value(row, name) for row in group):
             found.append(_Section(store, group, name, _baseline(group, baseline), seed).match(place, kind))

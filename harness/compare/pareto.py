@@ -23,9 +23,9 @@ from harness.compare.draws import (
     title_of,
 )
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
-from harness.errors import GridError, UnknownName
-from harness.leaderboard import lower_is_better, select
+from harness.compare.selection import by_place, finished, headline_with_an_end, system_of
+from harness.errors import GridError
+from harness.leaderboard import lower_is_better
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
 from harness.tracking.rows import Row
@@ -87,17 +87,10 @@ def fronts(
         UnknownName: no finished cell has such a value with a better end.
         GridError: nothing was timed.
     """
-    rows = select(distinct_contestants(rows_of(store, grid)), task=task, family=family)
-    done = [row for row in rows if row.status == "done"]
-    if metric is not None and lower_is_better(done, metric) is None:
-        known = {name for row in done for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "pareto")
-    if not any(is_timed(row) for row in done):
+    rows = finished(rows_of(store, grid), metric, "pareto", task=task, family=family)
+    if not any(is_timed(row) for row in rows):
         raise GridError("pareto: no finished cell was timed; grids time theirs unless they say `latency: false`.")
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in done:
-        places.setdefault((row.task, row.family), []).append(row)
-    found = [_fronts(store, place, group, metric, seed) for place, group in sorted(places.items())]
+    found = [_fronts(store, place, group, metric, seed) for place, group in sorted(by_place(rows).items())]
     return [front for group in found for front in group]
 
 

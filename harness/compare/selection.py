@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.compare.noise import contestants
+from harness.compare.noise import Place, contestants
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import Condition, bare, lower_is_better, select
 from harness.metrics.headlines import HEADLINES
@@ -21,6 +21,38 @@ def system_of(row: Row) -> tuple[object, ...]:
 def distinct_contestants(rows: Iterable[Row]) -> list[Row]:
     """Rows that stand for systems, each cell once, in however many grids it stands."""
     return list({row.digest: row for row in contestants(rows)}.values())
+
+
+def finished(rows: Iterable[Row], metric: str | None, command: str, *, task: str | None, family: str | None) -> list[Row]:
+    """Finished rows of distinct contestants, among which a metric has a better end.
+
+    Args:
+        rows: all rows.
+        metric: a value with a better end; `None` asks for none.
+        command: that the message begins with.
+        task, family: as in `harness table`.
+
+    Raises:
+        UnknownName: no row has such a task or family, or no finished one has such a value with a better end.
+    """
+    found = [row for row in select(distinct_contestants(rows), task=task, family=family) if row.status == "done"]
+    if metric is not None and lower_is_better(found, metric) is None:
+        raise without_an_end(found, metric, command)
+    return found
+
+
+def without_an_end(rows: Iterable[Row], metric: str, command: str) -> UnknownName:
+    """The error that these rows have no such value with a better end; it names those that they have."""
+    known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
+    return UnknownName("value with a better end", metric, known, command)
+
+
+def by_place(rows: Iterable[Row]) -> dict[Place, list[Row]]:
+    """Rows by task and family, places and rows in the order in which they come."""
+    places: dict[Place, list[Row]] = {}
+    for row in rows:
+        places.setdefault((row.task, row.family), []).append(row)
+    return places
 
 
 def headline_with_an_end(rows: Sequence[Row], family: str) -> str | None:

@@ -14,10 +14,10 @@ import numpy as np
 from harness.compare.oracles import field, has_process, is_denoiser, is_exact, oracle_for, remark_on
 from harness.compare.outcomes import Outcome
 from harness.compare.ranking import over_seeds
-from harness.compare.selection import distinct_contestants, headline_with_an_end
+from harness.compare.selection import by_place, finished, headline_with_an_end
 from harness.compare.systems import incomparable, sides_of
-from harness.errors import GridError, UnknownName
-from harness.leaderboard import lower_is_better, select
+from harness.errors import GridError
+from harness.leaderboard import lower_is_better
 from harness.stats.comparison import compare_values
 from harness.stats.intervals import Interval, student
 from harness.stats.seeds import Basis, Pooled, effects, error_of_difference, pooled
@@ -148,15 +148,9 @@ def step_curves(
         UnknownName: no finished cell has such a value with a better end.
         GridError: no finished cell has steps, or two cells of one system and seed stand side by side.
     """
-    rows = [row for row in select(distinct_contestants(rows_of(store, grid)), task=task, family=family) if row.status == "done"]
-    if metric is not None and lower_is_better(rows, metric) is None:
-        known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "steps")
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        places.setdefault((row.task, row.family), []).append(row)
+    rows = finished(rows_of(store, grid), metric, "steps", task=task, family=family)
     found = []
-    for (place, kind), group in sorted(places.items()):
+    for (place, kind), group in sorted(by_place(rows).items()):
         name = metric or headline_with_an_end(group, kind)
         if name is not None and any(row.steps is not None and _has(row, name) for row in group):
             found.append(_Section(store, group, name, seed).curves(place, kind))
