@@ -12,10 +12,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from harness.compare.draws import SURE, Picks, is_timed, latency_draws, quality_draws, title_of
+from harness.compare.draws import SURE, Picks, is_timed, latency_draws, quality_draws
 from harness.compare.oracles import field
-from harness.compare.selection import by_place, finished, headline_with_an_end
-from harness.compare.settings import Setting, flops_of, has_value, seeds_of, settings_of, why_uncounted, why_untimed
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, settings_of, title_of, why_absent
+from harness.compare.settings import Setting, flops_of, seeds_of, why_uncounted, why_untimed
 from harness.compare.systems import incomparable
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import bare, lower_is_better
@@ -188,7 +188,7 @@ class _Section:
         self.rng = np.random.default_rng(seed)
         self.left_out: dict[str, str] = {}
         standing = [row for row in rows if row.model == baseline or row.steps is not None]
-        found = [self._setting(store, group) for group in settings_of(standing)]
+        found = [self._setting(store, group) for group in settings_of(standing, "match", _cell)]
         settings = [setting for setting in found if setting is not None]
         self.own = [setting for setting in settings if setting.row.model == baseline]
         self.others = _by_system([setting for setting in settings if setting.row.model != baseline])
@@ -198,8 +198,7 @@ class _Section:
         """A setting; `None` where a cell lacks the value."""
         if all(has_value(row, self.metric) for row in rows):
             return Setting(store, rows, self.metric, self.lower)
-        reason = next((row.metrics[self.metric].reason for row in rows if self.metric in row.metrics), None)
-        self._leave_out(title_of(rows[0]), f"no {self.metric}: {reason or 'it was not measured'}")
+        self._leave_out(title_of(rows[0]), f"no {self.metric}: {why_absent(rows, self.metric)}")
         return None
 
     def _leave_out(self, title: str, reason: str) -> None:
@@ -313,6 +312,10 @@ class _Section:
         if not able:
             return None, f"the baseline takes {min(count for count, _ in known) / flops:.3g} times its FLOPs"
         return max(able, key=lambda item: (item[1].goodness, -item[0]))[1], None
+
+
+def _cell(row: Row) -> str:
+    return f"{title_of(row)}, seed {row.seed}"
 
 
 def _by_system(settings: Sequence[Setting]) -> list[Setting]:

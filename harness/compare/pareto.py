@@ -11,19 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.compare.draws import (
-    LATENCY,
-    SURE,
-    Picks,
-    device_of,
-    greyed_latency,
-    is_timed,
-    latency_draws,
-    quality_draws,
-    title_of,
-)
+from harness.compare.draws import LATENCY, SURE, Picks, device_of, greyed_latency, is_timed, latency_draws, quality_draws
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import by_place, finished, headline_with_an_end, system_of
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, system_of, title_of, why_absent
+from harness.compare.settings import why_untimed
 from harness.errors import GridError
 from harness.leaderboard import lower_is_better
 from harness.tracking.projection import rows as rows_of
@@ -121,13 +112,9 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
 
 
 def _unplaced(rows: Sequence[Row], metric: str) -> str | None:
-    if not all(metric in row.metrics and row.metrics[metric].value is not None for row in rows):
-        found = next((row.metrics[metric].reason for row in rows if metric in row.metrics), None)
-        return f"no {metric}: {found or 'it was not measured'}"
-    if any(is_timed(row) for row in rows):
-        return None
-    reason = next((row.latency[LATENCY].reason for row in rows if LATENCY in row.latency), None)
-    return f"no latency: {reason or 'it was not timed'}"
+    if not all(has_value(row, metric) for row in rows):
+        return f"no {metric}: {why_absent(rows, metric)}"
+    return None if any(is_timed(row) for row in rows) else why_untimed(rows)
 
 
 def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool, rng: np.random.Generator) -> list[Placed]:

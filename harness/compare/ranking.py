@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import by_place, finished, headline_with_an_end, system_of, without_an_end
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, system_of, without_an_end
 from harness.compare.systems import SIGNIFICANCE, incomparable, sides_of, tested
 from harness.leaderboard import lower_is_better
 from harness.stats.bands import rank_bands
@@ -105,8 +105,7 @@ def _systems(rows: Sequence[Row], metric: str) -> list[list[Row]]:
     """Cells that differ in their seed only."""
     found: dict[tuple[object, ...], dict[int, Row]] = {}
     for row in rows:
-        value = row.metrics.get(metric)
-        if value is not None and value.value is not None:
+        if has_value(row, metric):
             found.setdefault(system_of(row), {}).setdefault(row.seed, row)
     return [[group[seed] for seed in sorted(group)] for group in found.values()]
 

@@ -1,7 +1,7 @@
 """Which cells are compared, by which value, and which of them a side means: one system, in one setting, under all its seeds."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from harness.compare.noise import Place, contestants
 from harness.errors import GridError, UnknownName
@@ -16,6 +16,45 @@ _SETTING = ("schedule", "steps", "decode")
 def system_of(row: Row) -> tuple[object, ...]:
     """What the cells of one system in one setting have in common, whatever their seed: model, schedule, steps, decoding."""
     return (row.model, *(getattr(row, name) for name in _SETTING))
+
+
+def title_of(row: Row) -> str:
+    """A system in one setting, in words."""
+    return " ".join(str(part) for part in system_of(row) if part is not None)
+
+
+def settings_of(rows: Iterable[Row], command: str, named: Callable[[Row], str]) -> list[list[Row]]:
+    """Cells that differ in their seed only, by seed; settings in the order in which they come.
+
+    Args:
+        rows: of one task and family.
+        command: that the message begins with.
+        named: a cell in words, for the message.
+
+    Raises:
+        GridError: two cells do not differ in their seed either.
+    """
+    found: dict[tuple[object, ...], dict[int, Row]] = {}
+    for row in rows:
+        by_seed = found.setdefault(system_of(row), {})
+        if by_seed.setdefault(row.seed, row) is not row:
+            digests = ", ".join(sorted((by_seed[row.seed].digest[:8], row.digest[:8])))
+            raise GridError(
+                f"{command}: {row.task} / {row.family} has two cells of {named(row)}: {digests}. "
+                "Name a grid that has one of them: --grid NAME."
+            )
+    return [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in found.values()]
+
+
+def has_value(row: Row, metric: str) -> bool:
+    """Whether a row has a value."""
+    return metric in row.metrics and row.metrics[metric].value is not None
+
+
+def why_absent(rows: Iterable[Row], metric: str) -> str:
+    """Why one of these rows has no value, by the first that was measured."""
+    reason = next((row.metrics[metric].reason for row in rows if metric in row.metrics), None)
+    return reason or "it was not measured"
 
 
 def distinct_contestants(rows: Iterable[Row]) -> list[Row]:
