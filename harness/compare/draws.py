@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import system_of
 from harness.runner.artefacts import unpack_json
 from harness.stats.intervals import block_medians, cluster_sums, resample_counts
 from harness.tracking.rows import Row, Value
@@ -23,11 +22,6 @@ def is_timed(row: Row) -> bool:
     """Whether a row has a median latency at batch 1."""
     value = row.latency.get(LATENCY)
     return value is not None and value.value is not None
-
-
-def title_of(row: Row) -> str:
-    """A system in one setting, in words."""
-    return " ".join(str(part) for part in system_of(row) if part is not None)
 
 
 def device_of(value: Value) -> str:

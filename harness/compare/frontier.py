@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants
+from harness.compare.selection import distinct_contestants, has_value
 from harness.compare.systems import incomparable
 from harness.errors import GridError
 from harness.leaderboard import select
@@ -156,10 +156,7 @@ def _mean(group: Sequence[Outcome], name: str) -> float:
 
 def _point(group: Sequence[Outcome]) -> Point:
     row = group[0].row
-    known = [
-        name for name in (PERPLEXITY, ENTROPY, *BESIDE)
-        if all(name in outcome.row.metrics and outcome.row.metrics[name].value is not None for outcome in group)
-    ]  # fmt: skip
+    known = [name for name in (PERPLEXITY, ENTROPY, *BESIDE) if all(has_value(outcome.row, name) for outcome in group)]
     return Point(row.decode, *_setting(row), {name: _mean(group, name) for name in known})
 
 

@@ -12,13 +12,13 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from harness.compare.draws import SURE, Picks, is_timed, latency_draws, quality_draws, title_of
+from harness.compare.draws import SURE, Picks, is_timed, latency_draws, quality_draws
 from harness.compare.oracles import field
-from harness.compare.selection import distinct_contestants, headline_with_an_end
-from harness.compare.settings import Setting, flops_of, has_value, seeds_of, settings_of, why_uncounted, why_untimed
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, settings_of, title_of, why_absent
+from harness.compare.settings import Setting, flops_of, seeds_of, why_uncounted, why_untimed
 from harness.compare.systems import incomparable
 from harness.errors import GridError, UnknownName
-from harness.leaderboard import bare, lower_is_better, select
+from harness.leaderboard import bare, lower_is_better
 from harness.stats.intervals import Interval, percentile
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
@@ -129,16 +129,10 @@ def matches(
         GridError: no autoregressive model or no system with steps is finished, nothing was timed and no FLOPs are known, or two
             cells of one system and seed stand side by side.
     """
-    rows = [row for row in select(distinct_contestants(rows_of(store, grid)), task=task, family=family) if row.status == "done"]
-    if metric is not None and lower_is_better(rows, metric) is None:
-        known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "match")
+    rows = finished(rows_of(store, grid), metric, "match", task=task, family=family)
     _require(rows, baseline)
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        places.setdefault((row.task, row.family), []).append(row)
     found = []
-    for (place, kind), group in sorted(places.items()):
+    for (place, kind), group in sorted(by_place(rows).items()):
         name = metric or headline_with_an_end(group, kind)
         if name is not None and any(row.steps is not None and has_value(row, name) for row in group):
             found.append(_Section(store, group, name, _baseline(group, baseline), seed).match(place, kind))
@@ -194,7 +188,7 @@ class _Section:
         self.rng = np.random.default_rng(seed)
         self.left_out: dict[str, str] = {}
         standing = [row for row in rows if row.model == baseline or row.steps is not None]
-        found = [self._setting(store, group) for group in settings_of(standing)]
+        found = [self._setting(store, group) for group in settings_of(standing, "match", _cell)]
         settings = [setting for setting in found if setting is not None]
         self.own = [setting for setting in settings if setting.row.model == baseline]
         self.others = _by_system([setting for setting in settings if setting.row.model != baseline])
@@ -204,8 +198,7 @@ class _Section:
         """A setting; `None` where a cell lacks the value."""
         if all(has_value(row, self.metric) for row in rows):
             return Setting(store, rows, self.metric, self.lower)
-        reason = next((row.metrics[self.metric].reason for row in rows if self.metric in row.metrics), None)
-        self._leave_out(title_of(rows[0]), f"no {self.metric}: {reason or 'it was not measured'}")
+        self._leave_out(title_of(rows[0]), f"no {self.metric}: {why_absent(rows, self.metric)}")
         return None
 
     def _leave_out(self, title: str, reason: str) -> None:
@@ -319,6 +312,10 @@ class _Section:
         if not able:
             return None, f"the baseline takes {min(count for count, _ in known) / flops:.3g} times its FLOPs"
         return max(able, key=lambda item: (item[1].goodness, -item[0]))[1], None
+
+
+def _cell(row: Row) -> str:
+    return f"{title_of(row)}, seed {row.seed}"
 
 
 def _by_system(settings: Sequence[Setting]) -> list[Setting]:

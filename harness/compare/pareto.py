@@ -11,21 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.compare.draws import (
-    LATENCY,
-    SURE,
-    Picks,
-    device_of,
-    greyed_latency,
-    is_timed,
-    latency_draws,
-    quality_draws,
-    title_of,
-)
+from harness.compare.draws import LATENCY, SURE, Picks, device_of, greyed_latency, is_timed, latency_draws, quality_draws
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
-from harness.errors import GridError, UnknownName
-from harness.leaderboard import lower_is_better, select
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, system_of, title_of, why_absent
+from harness.compare.settings import why_untimed
+from harness.errors import GridError
+from harness.leaderboard import lower_is_better
 from harness.tracking.projection import rows as rows_of
 from harness.tracking.records import Store
 from harness.tracking.rows import Row
@@ -87,17 +78,10 @@ def fronts(
         UnknownName: no finished cell has such a value with a better end.
         GridError: nothing was timed.
     """
-    rows = select(distinct_contestants(rows_of(store, grid)), task=task, family=family)
-    done = [row for row in rows if row.status == "done"]
-    if metric is not None and lower_is_better(done, metric) is None:
-        known = {name for row in done for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "pareto")
-    if not any(is_timed(row) for row in done):
+    rows = finished(rows_of(store, grid), metric, "pareto", task=task, family=family)
+    if not any(is_timed(row) for row in rows):
         raise GridError("pareto: no finished cell was timed; grids time theirs unless they say `latency: false`.")
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in done:
-        places.setdefault((row.task, row.family), []).append(row)
-    found = [_fronts(store, place, group, metric, seed) for place, group in sorted(places.items())]
+    found = [_fronts(store, place, group, metric, seed) for place, group in sorted(by_place(rows).items())]
     return [front for group in found for front in group]
 
 
@@ -128,13 +112,9 @@ def _fronts(store: Store, place: tuple[str, str], rows: list[Row], metric: str |
 
 
 def _unplaced(rows: Sequence[Row], metric: str) -> str | None:
-    if not all(metric in row.metrics and row.metrics[metric].value is not None for row in rows):
-        found = next((row.metrics[metric].reason for row in rows if metric in row.metrics), None)
-        return f"no {metric}: {found or 'it was not measured'}"
-    if any(is_timed(row) for row in rows):
-        return None
-    reason = next((row.latency[LATENCY].reason for row in rows if LATENCY in row.latency), None)
-    return f"no latency: {reason or 'it was not timed'}"
+    if not all(has_value(row, metric) for row in rows):
+        return f"no {metric}: {why_absent(rows, metric)}"
+    return None if any(is_timed(row) for row in rows) else why_untimed(rows)
 
 
 def _placed(store: Store, systems: Sequence[list[Row]], metric: str, lower: bool, rng: np.random.Generator) -> list[Placed]:

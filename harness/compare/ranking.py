@@ -8,10 +8,9 @@ import numpy as np
 
 from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, headline_with_an_end, system_of
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, system_of, without_an_end
 from harness.compare.systems import SIGNIFICANCE, incomparable, sides_of, tested
-from harness.errors import UnknownName
-from harness.leaderboard import lower_is_better, select
+from harness.leaderboard import lower_is_better
 from harness.stats.bands import rank_bands
 from harness.stats.families import holm
 from harness.stats.intervals import Interval, student
@@ -52,23 +51,15 @@ def rankings(
     """
     everything = rows_of(store, grid)
     floors = noise_floors(everything)
-    rows = select(distinct_contestants(everything), task=task, family=family)
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.status == "done":
-            groups.setdefault((row.task, row.family), []).append(row)
+    rows = finished(everything, metric, "rank", task=task, family=family)
     found = []
-    for (place, kind), group in sorted(groups.items()):
+    for (place, kind), group in sorted(by_place(rows).items()):
         name = metric or headline_with_an_end(group, kind)
         ranked = ranking(store, group, name, floor=floors.get((place, kind), {}).get(name, 0.0)) if name else []
         found += [(place, kind, str(name), ranked)] if ranked else []
     if metric is not None and not found:
-        raise UnknownName("value with a better end", metric, _rankable(rows), "rank")
+        raise without_an_end(rows, metric, "rank")
     return found
-
-
-def _rankable(rows: Sequence[Row]) -> set[str]:
-    return {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
 
 
 def ranking(store: Store, rows: Sequence[Row], metric: str, *, floor: float = 0.0, seed: int = 0) -> list[Ranked]:
@@ -114,8 +105,7 @@ def _systems(rows: Sequence[Row], metric: str) -> list[list[Row]]:
     """Cells that differ in their seed only."""
     found: dict[tuple[object, ...], dict[int, Row]] = {}
     for row in rows:
-        value = row.metrics.get(metric)
-        if value is not None and value.value is not None:
+        if has_value(row, metric):
             found.setdefault(system_of(row), {}).setdefault(row.seed, row)
     return [[group[seed] for seed in sorted(group)] for group in found.values()]
 

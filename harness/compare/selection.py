@@ -1,9 +1,9 @@
 """Which cells are compared, by which value, and which of them a side means: one system, in one setting, under all its seeds."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from harness.compare.noise import contestants
+from harness.compare.noise import Place, contestants
 from harness.errors import GridError, UnknownName
 from harness.leaderboard import Condition, bare, lower_is_better, select
 from harness.metrics.headlines import HEADLINES
@@ -18,9 +18,80 @@ def system_of(row: Row) -> tuple[object, ...]:
     return (row.model, *(getattr(row, name) for name in _SETTING))
 
 
+def title_of(row: Row) -> str:
+    """A system in one setting, in words."""
+    return " ".join(str(part) for part in system_of(row) if part is not None)
+
+
+def settings_of(rows: Iterable[Row], command: str, named: Callable[[Row], str]) -> list[list[Row]]:
+    """Cells that differ in their seed only, by seed; settings in the order in which they come.
+
+    Args:
+        rows: of one task and family.
+        command: that the message begins with.
+        named: a cell in words, for the message.
+
+    Raises:
+        GridError: two cells do not differ in their seed either.
+    """
+    found: dict[tuple[object, ...], dict[int, Row]] = {}
+    for row in rows:
+        by_seed = found.setdefault(system_of(row), {})
+        if by_seed.setdefault(row.seed, row) is not row:
+            digests = ", ".join(sorted((by_seed[row.seed].digest[:8], row.digest[:8])))
+            raise GridError(
+                f"{command}: {row.task} / {row.family} has two cells of {named(row)}: {digests}. "
+                "Name a grid that has one of them: --grid NAME."
+            )
+    return [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in found.values()]
+
+
+def has_value(row: Row, metric: str) -> bool:
+    """Whether a row has a value."""
+    return metric in row.metrics and row.metrics[metric].value is not None
+
+
+def why_absent(rows: Iterable[Row], metric: str) -> str:
+    """Why one of these rows has no value, by the first that was measured."""
+    reason = next((row.metrics[metric].reason for row in rows if metric in row.metrics), None)
+    return reason or "it was not measured"
+
+
 def distinct_contestants(rows: Iterable[Row]) -> list[Row]:
     """Rows that stand for systems, each cell once, in however many grids it stands."""
     return list({row.digest: row for row in contestants(rows)}.values())
+
+
+def finished(rows: Iterable[Row], metric: str | None, command: str, *, task: str | None, family: str | None) -> list[Row]:
+    """Finished rows of distinct contestants, among which a metric has a better end.
+
+    Args:
+        rows: all rows.
+        metric: a value with a better end; `None` asks for none.
+        command: that the message begins with.
+        task, family: as in `harness table`.
+
+    Raises:
+        UnknownName: no row has such a task or family, or no finished one has such a value with a better end.
+    """
+    found = [row for row in select(distinct_contestants(rows), task=task, family=family) if row.status == "done"]
+    if metric is not None and lower_is_better(found, metric) is None:
+        raise without_an_end(found, metric, command)
+    return found
+
+
+def without_an_end(rows: Iterable[Row], metric: str, command: str) -> UnknownName:
+    """The error that these rows have no such value with a better end; it names those that they have."""
+    known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
+    return UnknownName("value with a better end", metric, known, command)
+
+
+def by_place(rows: Iterable[Row]) -> dict[Place, list[Row]]:
+    """Rows by task and family, places and rows in the order in which they come."""
+    places: dict[Place, list[Row]] = {}
+    for row in rows:
+        places.setdefault((row.task, row.family), []).append(row)
+    return places
 
 
 def headline_with_an_end(rows: Sequence[Row], family: str) -> str | None:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.compare.draws import LATENCY, device_of, greyed_latency, is_timed, title_of
+from harness.compare.draws import LATENCY, device_of, greyed_latency, is_timed
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import system_of
-from harness.errors import GridError
+from harness.compare.selection import system_of, title_of
 from harness.tracking.records import Store
 from harness.tracking.rows import Row
 
@@ -73,29 +72,6 @@ class Setting:
     def flags(self) -> tuple[str, ...]:
         """How its FLOPs were counted."""
         return tuple(flag for row in self.rows if flops_of(row) is not None for flag in row.latency[FLOPS].flags)
-
-
-def settings_of(rows: Sequence[Row]) -> list[list[Row]]:
-    """Cells that differ in their seed only, by seed.
-
-    Raises:
-        GridError: two cells do not differ in it.
-    """
-    found: dict[tuple[object, ...], dict[int, Row]] = {}
-    for row in rows:
-        by_seed = found.setdefault(system_of(row), {})
-        if by_seed.setdefault(row.seed, row) is not row:
-            digests = ", ".join(sorted((by_seed[row.seed].digest[:8], row.digest[:8])))
-            raise GridError(
-                f"match: {row.task} / {row.family} has two cells of {title_of(row)}, seed {row.seed}: {digests}. "
-                "Name a grid that has one of them: --grid NAME."
-            )
-    return [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in found.values()]
-
-
-def has_value(row: Row, metric: str) -> bool:
-    """Whether a row has a value."""
-    return metric in row.metrics and row.metrics[metric].value is not None
 
 
 def flops_of(row: Row) -> float | None:

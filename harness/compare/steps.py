@@ -14,10 +14,10 @@ import numpy as np
 from harness.compare.oracles import field, has_process, is_denoiser, is_exact, oracle_for, remark_on
 from harness.compare.outcomes import Outcome
 from harness.compare.ranking import over_seeds
-from harness.compare.selection import distinct_contestants, headline_with_an_end
+from harness.compare.selection import by_place, finished, has_value, headline_with_an_end, settings_of, why_absent
 from harness.compare.systems import incomparable, sides_of
-from harness.errors import GridError, UnknownName
-from harness.leaderboard import lower_is_better, select
+from harness.errors import GridError
+from harness.leaderboard import lower_is_better
 from harness.stats.comparison import compare_values
 from harness.stats.intervals import Interval, student
 from harness.stats.seeds import Basis, Pooled, effects, error_of_difference, pooled
@@ -148,17 +148,11 @@ def step_curves(
         UnknownName: no finished cell has such a value with a better end.
         GridError: no finished cell has steps, or two cells of one system and seed stand side by side.
     """
-    rows = [row for row in select(distinct_contestants(rows_of(store, grid)), task=task, family=family) if row.status == "done"]
-    if metric is not None and lower_is_better(rows, metric) is None:
-        known = {name for row in rows for name, value in row.metrics.items() if value.higher_is_better is not None}
-        raise UnknownName("value with a better end", metric, known, "steps")
-    places: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        places.setdefault((row.task, row.family), []).append(row)
+    rows = finished(rows_of(store, grid), metric, "steps", task=task, family=family)
     found = []
-    for (place, kind), group in sorted(places.items()):
+    for (place, kind), group in sorted(by_place(rows).items()):
         name = metric or headline_with_an_end(group, kind)
-        if name is not None and any(row.steps is not None and _has(row, name) for row in group):
+        if name is not None and any(row.steps is not None and has_value(row, name) for row in group):
             found.append(_Section(store, group, name, seed).curves(place, kind))
     if not found:
         raise GridError("steps: no finished cell with a number of steps has a value with a better end.")
@@ -170,8 +164,8 @@ class _Section:
 
     def __init__(self, store: Store, rows: Sequence[Row], metric: str, seed: int) -> None:
         self.metric, self.seed, self.lower = metric, seed, bool(lower_is_better(rows, metric))
-        self.left_out = {_cell(row): _why(row, metric) for row in rows if not _has(row, metric)}
-        self.systems = _systems(store, [row for row in rows if _has(row, metric)])
+        self.left_out = {_cell(row): why_absent([row], metric) for row in rows if not has_value(row, metric)}
+        self.systems = _systems(store, [row for row in rows if has_value(row, metric)])
         measured = [each for system in self.systems for each in system.values()]
         self.oracles = {each[0].row.digest: each for each in measured if is_denoiser(each[0].row)}
         self.exact = next((each for each in measured if is_exact(each[0].row)), None)
@@ -266,35 +260,16 @@ def _systems(store: Store, rows: Sequence[Row]) -> list[System]:
     Raises:
         GridError: two cells differ in none of these.
     """
-    found: dict[tuple[str | None, ...], dict[int | None, dict[int, Row]]] = {}
-    for row in rows:
-        by_seed = found.setdefault((row.model, row.schedule, row.decode), {}).setdefault(row.steps, {})
-        if by_seed.setdefault(row.seed, row) is not row:
-            digests = ", ".join(sorted((by_seed[row.seed].digest[:8], row.digest[:8])))
-            raise GridError(
-                f"steps: {row.task} / {row.family} has two cells of {_cell(row)}: {digests}. "
-                "Name a grid that has one of them: --grid NAME."
-            )
-    return [
-        {
-            steps: [Outcome(store, by_seed[seed]) for seed in sorted(by_seed)]
-            for steps, by_seed in sorted(system.items(), key=_order)
-        }
-        for system in found.values()
-    ]
+    found: dict[tuple[str | None, ...], dict[int | None, Measured]] = {}
+    for cells in settings_of(rows, "steps", _cell):
+        first = cells[0]
+        system = found.setdefault((first.model, first.schedule, first.decode), {})
+        system[first.steps] = [Outcome(store, row) for row in cells]
+    return [dict(sorted(system.items(), key=_order)) for system in found.values()]
 
 
 def _order(item: tuple[int | None, object]) -> int:
     return item[0] or 0
-
-
-def _has(row: Row, metric: str) -> bool:
-    return metric in row.metrics and row.metrics[metric].value is not None
-
-
-def _why(row: Row, metric: str) -> str:
-    reason = row.metrics[metric].reason if metric in row.metrics else None
-    return reason or "it was not measured"
 
 
 def _cell(row: Row) -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from harness.compare.noise import noise_floors
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants, one_setting, side_of
+from harness.compare.selection import by_place, distinct_contestants, one_setting, side_of
 from harness.errors import GridError
 from harness.leaderboard import select
 from harness.metrics.headlines import HEADLINES
@@ -128,10 +128,7 @@ def compare_systems(
 
 
 def _groups(rows: Sequence[Row], text: str) -> dict[tuple[str, str], list[Row]]:
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.task, row.family), []).append(row)
-    return {place: one_setting(group, text) for place, group in groups.items()}
+    return {place: one_setting(group, text) for place, group in by_place(rows).items()}
 
 
 def _report(

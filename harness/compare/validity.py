@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.compare.outcomes import Outcome
-from harness.compare.selection import distinct_contestants
+from harness.compare.selection import distinct_contestants, has_value
 from harness.errors import GridError
 from harness.registry import resolve
 from harness.tracking.projection import rows as rows_of
@@ -131,7 +131,7 @@ def _of_distortion(
     names = metrics or sorted({metric for row in everything for metric in row.metrics})
     known = [
         metric for metric in names
-        if all(metric in row.metrics and row.metrics[metric].value is not None for row in everything)
+        if all(has_value(row, metric) for row in everything)
         and _moves([float(row.metrics[metric].value or 0.0) for row in everything])
     ]  # fmt: skip
     return [_tracking(task, name, metric, outcomes, truths) for metric in known]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.compare.noise import contestants, is_replica, noise_floors
+from harness.compare.selection import by_place
 from harness.leaderboard import order
 from harness.metrics.headlines import HEADLINES
 from harness.metrics.profiles import PROFILES, Profile
@@ -80,9 +81,7 @@ def sections(rows: Sequence[Row], *, sort: str | None = None) -> list[Section]:
         rows: rows of one or more grids.
         sort: column as `leaderboard.order` takes it; `None` for the section's headline metric.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in order(rows, sort) if sort is not None else rows:
-        groups.setdefault((row.task, row.family), []).append(row)
+    groups = by_place(order(rows, sort) if sort is not None else rows)
     return [_section(task, family, group, presorted=sort is not None) for (task, family), group in sorted(groups.items())]
 
 

@@ -1,13 +1,14 @@
 """Quality against sampling steps as text, as plain objects and as plots."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.compare.steps import Change, Curve, Curves, Held, Point
-from harness.errors import HarnessError
 from harness.report.escape import code_cell, markdown_cell
 from harness.report.export import grid_of_text, interval
+from harness.report.figures import Drawing, save
 from harness.stats.seeds import Pooled
 from harness.tracking.rows import Value
 
@@ -162,26 +163,12 @@ def plot(sections: Sequence[Curves], folder: Path) -> list[Path]:
     Raises:
         HarnessError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise HarnessError("plots need matplotlib, which comes with mlflow. Say: pip install matplotlib.") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for found in sections:
-        figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-        _panel(figure.add_subplot(1, 1, 1), found)
-        name = f"{found.task}-{found.family}-steps"
-        path = folder / f"{''.join(letter if letter.isalnum() or letter in '-_' else '_' for letter in name)}.svg"
-        with matplotlib.rc_context({"svg.hashsalt": name}):
-            FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
-        paths.append(path)
-    return paths
+    drawings = (Drawing(f"{found.task}-{found.family}-steps", (7.5, 4.5), partial(_draw, found)) for found in sections)
+    return save(drawings, folder)
 
 
-def _panel(axes: Any, found: Curves) -> None:
+def _draw(found: Curves, figure: Any) -> None:
+    axes = figure.add_subplot(1, 1, 1)
     for curve in found.curves:
         steps = [point.steps for point in curve.points]
         style = "--" if curve.kind == "oracle" else "-"

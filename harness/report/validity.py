@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.compare.validity import Tracking
-from harness.errors import HarnessError
 from harness.report.escape import code_cell
 from harness.report.export import grid_of_text, number
+from harness.report.figures import Drawing, save
 
 _SURE = 0.9
 _COLUMNS = 4
@@ -122,30 +122,23 @@ def plot(trackings: Sequence[Tracking], folder: Path) -> list[Path]:
     Raises:
         HarnessError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise HarnessError("plots need matplotlib, which comes with mlflow. Say: pip install matplotlib.") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for task, of_task in _by(trackings, "task").items():
-        metrics = _by(of_task, "metric")
-        rows = -(-len(metrics) // _COLUMNS)
-        figure = Figure(figsize=(3.2 * _COLUMNS, 2.5 * rows + 0.3), layout="constrained")
-        colours = {name: f"C{place}" for place, name in enumerate(sorted(_by(of_task, "distortion")))}
+    return save([_drawing(task, found) for task, found in _by(trackings, "task").items()], folder)
+
+
+def _drawing(task: str, trackings: Sequence[Tracking]) -> Drawing:
+    metrics = _by(trackings, "metric")
+    rows = -(-len(metrics) // _COLUMNS)
+    colours = {name: f"C{place}" for place, name in enumerate(sorted(_by(trackings, "distortion")))}
+
+    def draw(figure: Any) -> None:
         lines: dict[str, Any] = {}
         for place, (metric, found) in enumerate(sorted(metrics.items()), start=1):
             lines |= _panel(figure.add_subplot(rows, _COLUMNS, place), metric, found, colours)
         figure.legend(
             [lines[name] for name in colours], list(colours), loc="outside upper center", ncols=8, fontsize=7, frameon=False
         )
-        path = folder / f"{''.join(letter if letter.isalnum() or letter in '-_' else '_' for letter in task)}.svg"
-        with matplotlib.rc_context({"svg.hashsalt": task}):
-            FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
-        paths.append(path)
-    return paths
+
+    return Drawing(task, (3.2 * _COLUMNS, 2.5 * rows + 0.3), draw)
 
 
 def _panel(axes: Any, metric: str, trackings: Sequence[Tracking], colours: Mapping[str, str]) -> dict[str, Any]:

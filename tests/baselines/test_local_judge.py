@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_bert import saved_bert
 
 from baselines.local_judge import LocalJudge, windows
 from harness.contracts import Budget, Example, FitContext, Sampling, TaskView
@@ -50,16 +51,7 @@ def causal(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("bert")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=CONTEXT,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(place, safe_serialization=True)
-    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(place)
-    return place
+    return saved_bert(tmp_path_factory.mktemp("bert"), WORDS, positions=CONTEXT)
 
 
 def read(place, tmp_path, **keys):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained, view
 
 from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Tempered
@@ -9,39 +10,19 @@ from baselines.parts.randomness import Noise
 from baselines.systems.d3pm import D3PM, VARIANTS, Complete
 from baselines.training import Draws
 from harness.construction import construct
-from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
+from harness.contracts import Request, Sampling
 from harness.errors import ModelError
 from harness.schedules.names import build
-from harness.tokenizer import Tokenizer
-
-SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
-EXAMPLES = [Example(id=str(i), target=SENTENCES[i % len(SENTENCES)]) for i in range(64)]
-SMALL = {"width": 32, "layers": 1, "heads": 2, "chain": 50}
-LENGTH = 6
-
-
-def view():
-    tokenizer = Tokenizer.train("words", SENTENCES)
-    counts = [1] * len(tokenizer)
-    for example in EXAMPLES:
-        for index in tokenizer.encode(example.target):
-            counts[index] += 1
-    return TaskView(name="toy", family="ucg", tokenizer=tokenizer, max_tokens=LENGTH, unigram=tuple(counts))
 
 
 def model_of(schedule=None, **size):
-    keys = SMALL | size
-    return construct(D3PM, schedule or D3PM.design_for(**keys).schedule, view(), keys)
-
-
-def requests(n):
-    return [Request(id=str(i), seed=i, max_tokens=LENGTH) for i in range(n)]
+    return tiny(D3PM, schedule, **{"chain": 50, **size})
 
 
 @pytest.mark.parametrize("kernel", VARIANTS)
 def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path):
     model = model_of("linear-alpha-bar", kernel=kernel)
-    report = model.fit(EXAMPLES, EXAMPLES[:8], Budget(tokens=5 * model.optimisation.batch * LENGTH), FitContext(seed=0))
+    report = trained(model, 5)
     assert report.updates == 5
     assert report.valid_loss > 0
     found = model.generate(requests(3), Sampling(steps=5))
@@ -89,8 +70,7 @@ def test_counts_are_those_of_the_candidates_one_after_the_other(candidates):
 
 @pytest.mark.parametrize("kernel", VARIANTS)
 def test_native_schedules_build_and_end_in_noise(kernel):
-    keys = {"kernel": kernel, "width": 16, "layers": 1, "heads": 2}
-    model = construct(D3PM, D3PM.design_for(**keys).schedule, view(), keys)
+    model = tiny(D3PM, kernel=kernel, width=16)
     ends = model.diffusion.schedule.alpha_bar(torch.tensor([[0.0], [1.0]]).double())
     assert ends[:, 0].tolist() == [1.0, 0.0]
     assert model.diffusion.chain == 1000
@@ -98,16 +78,7 @@ def test_native_schedules_build_and_end_in_noise(kernel):
 
 @pytest.mark.slow
 def test_learning_lowers_the_bound_towards_the_entropy():
-    """Eight equally likely sentences: the entropy is log 8 = 2.08 nats, an untrained network has about 15."""
-    model = model_of(width=48, chain=1000)
-    model.fit(EXAMPLES, [], Budget(tokens=300 * 32 * LENGTH), FitContext(seed=1))
-    scores = model.likelihood([Example(id=str(i), target=text) for i, text in enumerate(SENTENCES * 4)])
-    mean = sum(scores.nats) / len(scores.nats)
-    error = sum(value**2 for value in scores.mc_errors) ** 0.5 / len(scores.nats)
-    assert 2.079 - 4.5 * error < mean < 2.6
-    texts = [answer.texts[0] for answer in model.generate(requests(64), Sampling(steps=50))]
-    assert sum(text in SENTENCES for text in texts) > 55
-    assert len(set(texts)) > 4
+    learns(model_of(width=48, chain=1000), updates=600, steps=50, bound=2.6, known=56)
 
 
 @pytest.mark.parametrize("swapped", ["cosine-squared", "sqrt", "geometric"])

@@ -4,33 +4,17 @@ import math
 
 import pytest
 import torch
+from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained
 
 from baselines.encoding import targets
 from baselines.enumeration import exact_bound
 from baselines.parts.timesteps import LossAware
 from baselines.systems.multinomial import FLOORED_COSINE, Multinomial
-from harness.construction import construct
-from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
-from harness.tokenizer import Tokenizer
-
-SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
-EXAMPLES = [Example(id=str(i), target=SENTENCES[i % len(SENTENCES)]) for i in range(64)]
-SMALL = {"width": 32, "layers": 1, "heads": 2, "chain": 50}
-LENGTH = 6
+from harness.contracts import Example, Sampling
 
 
-def model_of(schedule="cosine-plain", length=LENGTH, **size):
-    tokenizer = Tokenizer.train("words", SENTENCES)
-    view = TaskView(name="toy", family="ucg", tokenizer=tokenizer, max_tokens=length, unigram=(1,) * len(tokenizer))
-    return construct(Multinomial, schedule, view, SMALL | size)
-
-
-def requests(n):
-    return [Request(id=str(i), seed=i, max_tokens=LENGTH) for i in range(n)]
-
-
-def trained(model, updates, examples=EXAMPLES, length=LENGTH):
-    return model.fit(examples, examples[:8], Budget(tokens=updates * model.optimisation.batch * length), FitContext(seed=0))
+def model_of(schedule="cosine-plain", **size):
+    return tiny(Multinomial, schedule, **{"chain": 50, **size})
 
 
 def test_it_trains_samples_scores_and_survives_saving(tmp_path):
@@ -69,7 +53,7 @@ def test_untrained_its_bound_is_that_of_a_uniform_law():
 def test_its_bound_by_draws_is_the_exact_one():
     model = model_of(FLOORED_COSINE.replace("@1000", "@20"), length=2)
     examples = [Example(id=str(index), target=word) for index, word in enumerate(("old", "dog", "the", "cat"))]
-    trained(model, 3, examples * 8, length=2)
+    trained(model, 3, examples * 8)
     scores = model.likelihood(examples * 16)
     ids = [torch.tensor(row) for row in targets(model.task, examples)]
     exact = sum(exact_bound(model.diffusion.eval(), row).total.item() for row in ids) / len(ids)
@@ -130,13 +114,4 @@ def test_times_resume_with_their_losses(tmp_path):
 
 @pytest.mark.slow
 def test_learning_lowers_the_bound_towards_the_entropy():
-    """Eight equally likely sentences: the entropy is log 8 = 2.08 nats, an untrained network has about 15."""
-    model = model_of(width=48, chain=1000)
-    model.fit(EXAMPLES, [], Budget(tokens=400 * 32 * LENGTH), FitContext(seed=1))
-    scores = model.likelihood([Example(id=str(i), target=text) for i, text in enumerate(SENTENCES * 4)])
-    mean = sum(scores.nats) / len(scores.nats)
-    error = sum(value**2 for value in scores.mc_errors) ** 0.5 / len(scores.nats)
-    assert 2.079 - 4.5 * error < mean < 3.0
-    texts = [answer.texts[0] for answer in model.generate(requests(64), Sampling(steps=100))]
-    assert sum(text in SENTENCES for text in texts) > 50
-    assert len(set(texts)) > 4
+    learns(model_of(width=48, chain=1000), updates=800, steps=100, bound=3.0, known=51)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from random_bert import saved_bert
 
 from harness.grid import load
 from harness.metrics.aggregates import AGGREGATES, statistics
@@ -32,20 +33,8 @@ VALUES = ("bertscore_p", "bertscore_r", "bertscore_f1")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A BERT of two layers with random weights, and a vocabulary of a few words and pieces."""
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    place = tmp_path_factory.mktemp("bert")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "ri", "##ver", "##s"]
-    (place / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=12,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(place, safe_serialization=True)
-    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(place)
-    return place
+    """An encoder that knows a few words and pieces."""
+    return saved_bert(tmp_path_factory.mktemp("bert"), [*WORDS, "ri", "##ver", "##s"], positions=12)
 
 
 @pytest.fixture

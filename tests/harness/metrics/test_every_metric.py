@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from random_bert import saved_bert
 
 from harness.contracts import Content, Example, Generation, Likelihood
 from harness.metrics.aggregates import AGGREGATES, statistics
@@ -36,17 +37,8 @@ EXCESS = ("memorised_excess", "memorised_8grams_excess")
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """A BERT of two layers with random weights, for `bertscore`."""
-    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
-    place = tmp_path_factory.mktemp("bert")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sees", "a", "old", "##s"]
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=32,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(place, safe_serialization=True)
-    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(place)
+    """What `bertscore` reads."""
+    place = saved_bert(tmp_path_factory.mktemp("bert"), ["the", "cat", "dog", "sees", "a", "old", "##s"], positions=32)
     patch = pytest.MonkeyPatch()
     patch.setenv(FOLDER, str(place))
     yield
