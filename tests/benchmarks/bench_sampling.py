@@ -1,7 +1,6 @@
 """Time outside the network in a step of absorbing sampling: at most 5 % at 6 x 256, L = 64, B = 16, V = 1,000."""
 
 import time
-from functools import partial
 
 import pytest
 import torch
@@ -10,12 +9,13 @@ from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
+from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.timesteps import UniformTimes, network_time, spaced
+from baselines.parts.timesteps import UniformTimes
 from harness.schedules.names import build
 
 LAYERS, WIDTH, LENGTH, BATCH, VOCABULARY, STEPS = 6, 256, 64, 16, 1000, 32
@@ -42,8 +42,8 @@ def absorbing_model():
     initialise(network, torch.Generator().manual_seed(0))
     return Diffusion(
         space=DiscreteSpace(VOCABULARY), kernel=kernel, schedule=build("linear-alpha-bar"), denoiser=Clocked(network),
-        objective=bound_term(kernel), times=UniformTimes(1000), reverse=ancestral, chain=1000,
-        time_input=partial(network_time, T=1000),
+        objective=bound_term(kernel), times=UniformTimes(1000), reverse=ancestral, clock=Chain(1000),
+        time_input=Chain(1000).network_time,
     ).eval()  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def share_outside(model):
     empty = Canvas(ids=torch.zeros(BATCH, LENGTH, dtype=torch.int64), given=torch.zeros(BATCH, LENGTH, dtype=torch.bool))
     model.denoiser.seconds = 0.0
     start = time.perf_counter()
-    model.sample(empty, Noise(torch.arange(BATCH)), spaced(1000, STEPS))
+    model.sample(empty, Noise(torch.arange(BATCH)), model.clock.grid(STEPS))
     whole = time.perf_counter() - start
     return (whole - model.denoiser.seconds) / whole, whole / STEPS
 

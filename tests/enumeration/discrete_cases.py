@@ -1,6 +1,6 @@
 """Every categorical kernel with every registered schedule, small enough to go through all states; and its own definition."""
 
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise, product
 from math import exp
 
@@ -11,11 +11,12 @@ from torch import nn
 from baselines.engine import Diffusion
 from baselines.parts.categorical import Absorbing, Mixing, Uniform
 from baselines.parts.chains import DiscretisedGaussian, MaskAndUniform, NearestNeighbour
+from baselines.parts.clocks import Chain
 from baselines.parts.denoisers import Estimate
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.timesteps import UniformTimes, network_time
+from baselines.parts.timesteps import UniformTimes
 from baselines.systems.d3pm import Complete
 from harness.schedules.catalogue import example_text
 from harness.schedules.names import build, known_names
@@ -67,8 +68,8 @@ class Peeking(nn.Module):
 def model_of(kernel, schedule, length, steps=T, reverse=ancestral):
     return Diffusion(
         space=DiscreteSpace(V), kernel=kernel, schedule=schedule, denoiser=Peeking(kernel, length),
-        objective=bound_term(kernel), times=UniformTimes(steps), reverse=reverse, chain=steps,
-        time_input=partial(network_time, T=steps),
+        objective=bound_term(kernel), times=UniformTimes(steps), reverse=reverse, clock=Chain(steps),
+        time_input=Chain(steps).network_time,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from baselines.parts.denoisers import Estimate
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral
 from baselines.parts.samplers_discrete import exact_count
+from baselines.parts.timesteps import network_time
 from baselines.training import Draws
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
@@ -83,7 +84,7 @@ def test_the_bound_is_the_brute_force_bound(kernel_name, schedule_name):
     reverse = {}
     for i in steps:
         index = torch.full((kernel.states,), i - 1)
-        hat = model.denoiser(states[:, None], model.time_input(index), None, None).x0_hat[:, 0].exp()
+        hat = model.denoiser(states[:, None], network_time(index, T), None, None).x0_hat[:, 0].exp()
         weight = (hat @ products[i - 1][:V]) * matrices[i - 1].mT
         reverse[i] = weight / weight.sum(-1, keepdim=True)
     paths = torch.cartesian_prod(*[states] * T)
@@ -94,7 +95,7 @@ def test_the_bound_is_the_brute_force_bound(kernel_name, schedule_name):
     possible = q > 0
     total = (q * (q.log() - p.log()))[possible].sum()
     torch.testing.assert_close(found.total, total, rtol=1e-8, atol=1e-9)
-    model_law = exact_law(model, 1, torch.arange(T), drawn)
+    model_law = exact_law(model, 1, model.clock.grid(T), drawn)
     assert found.total >= -model_law[2].log() - 1e-9
 
 
@@ -119,8 +120,8 @@ def test_the_sampler_follows_the_brute_force_law(kernel_name, schedule_name):
     empty = Canvas(ids=torch.zeros(n, 2, dtype=torch.int64), given=torch.zeros(n, 2, dtype=torch.bool))
     for number, visited in enumerate(([0, 1, 2, 3, 4], [1, 4], [4])):
         expected = own_law(model, own_prior(kernel_name), matrices, visited)
-        torch.testing.assert_close(exact_law(model, 2, torch.tensor(visited), decided), expected, **CLOSE)
-        ids = model.sample(empty, Noise(torch.arange(n) + number * n), torch.tensor(visited))
+        torch.testing.assert_close(exact_law(model, 2, model.clock.through(torch.tensor(visited)), decided), expected, **CLOSE)
+        ids = model.sample(empty, Noise(torch.arange(n) + number * n), model.clock.through(torch.tensor(visited)))
         count = torch.bincount(ids[:, 0] * kernel.states + ids[:, 1], minlength=kernel.states**2).double()
         assert_drawn_from(expected, count, 1e-7)
 
@@ -130,7 +131,7 @@ def own_law(model, prior, matrices, visited):
     pairs = every_sequence(len(prior), 2)
     law, places = prior[pairs].prod(-1), [0, *(step + 1 for step in visited)]
     for left, done in reversed(list(itertools.pairwise(places))):
-        hat = model.denoiser(pairs, model.time_input(torch.full((len(pairs),), done - 1)), None, None).x0_hat.exp()
+        hat = model.denoiser(pairs, network_time(torch.full((len(pairs),), done - 1), T), None, None).x0_hat.exp()
         weight = (hat @ composed(matrices[:left], len(prior))[:V]) * composed(matrices[left:done], len(prior)).mT[pairs]
         step = weight / weight.sum(-1, keepdim=True)
         step = step if left else torch.nn.functional.one_hot(weight.argmax(-1), len(prior)).double()
@@ -156,9 +157,9 @@ def test_many_samples_follow_the_exact_law(kernel_name, schedule_name):
     """Argmax ending, L = 2, n = 40,000; every |z| < 4.5: a false alarm in 5,000 for 25 outcomes."""
     kernel = KERNELS[kernel_name]()
     model, n = model_of(kernel, schedule_of(schedule_name, kernel), 2), 40_000
-    expected = exact_law(model, 2, torch.tensor([1, 4]), decided)
+    expected = exact_law(model, 2, model.clock.through(torch.tensor([1, 4])), decided)
     empty = Canvas(ids=torch.zeros(n, 2, dtype=torch.int64), given=torch.zeros(n, 2, dtype=torch.bool))
-    drawn_ids = model.sample(empty, Noise(torch.arange(n)), torch.tensor([1, 4]))
+    drawn_ids = model.sample(empty, Noise(torch.arange(n)), model.clock.through(torch.tensor([1, 4])))
     count = torch.bincount(drawn_ids[:, 0] * kernel.states + drawn_ids[:, 1], minlength=kernel.states**2).double()
     assert_frequencies(count, expected, n)
 
@@ -176,7 +177,7 @@ def assert_frequencies(count, expected, n):
 def test_a_sampled_ending_has_its_own_law():
     kernel = KERNELS["uniform"]()
     model = model_of(kernel, schedule_of("cosine-plain", kernel), 2)
-    laws = [exact_law(model, 2, torch.arange(T), ending) for ending in (drawn, decided)]
+    laws = [exact_law(model, 2, model.clock.grid(T), ending) for ending in (drawn, decided)]
     assert (laws[0] > 0).all()
     assert (laws[0] - laws[1]).abs().max() > 0.01
 
@@ -187,7 +188,7 @@ def test_exact_count_reveals_as_many_as_the_schedule_expects():
     kernel = Absorbing(V)
     model = model_of(kernel, schedule_of("linear-alpha-bar", kernel), length, steps=3, reverse=exact_count)
     empty = Canvas(ids=torch.zeros(n, length, dtype=torch.int64), given=torch.zeros(n, length, dtype=torch.bool))
-    found = model.sample(empty, Noise(torch.arange(n)), torch.arange(3))
+    found = model.sample(empty, Noise(torch.arange(n)), model.clock.grid(3))
     expected = random_order_law(model, length)
     places = found @ torch.tensor([V**2, V, 1])
     assert_frequencies(torch.bincount(places, minlength=V**length).double(), expected, n)
@@ -201,7 +202,7 @@ def random_order_law(model, length):
         probability = 1 / len(orders)
         x = torch.full((1, length), V)
         for number, place in enumerate(order):
-            hat = model.denoiser(x, model.time_input(torch.tensor([length - 1 - number])), None, None).x0_hat[0, place].exp()
+            hat = model.denoiser(x, network_time(torch.tensor([length - 1 - number]), length), None, None).x0_hat[0, place].exp()
             last = number == length - 1
             probability *= float(hat.argmax() == ids[place]) if last else float(hat[ids[place]])
             x[0, place] = ids[place]

@@ -1,7 +1,5 @@
 """Golden kinds of categorical diffusion -> product code. Conversions and calls only."""
 
-from functools import partial
-
 from golden_conversions import even_law, first, floats, ints, last, last_one_hot, one_hot
 from golden_stubs import ToyDenoiser
 
@@ -16,13 +14,14 @@ from baselines.parts.chains import (
     neighbour_rate,
     neighbours,
 )
+from baselines.parts.clocks import Chain
 from baselines.parts.denoisers import Estimate
 from baselines.parts.objectives import per_example
 from baselines.parts.objectives_discrete import bits, bound_term, hybrid, token_error
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.steps import Step
-from baselines.parts.timesteps import UniformTimes, network_time, spaced
+from baselines.parts.timesteps import UniformTimes
 from harness.schedules.names import build
 
 IMAGE_FLOOR = 1e-6
@@ -123,7 +122,7 @@ def text_matrices(transition, K, T, schedule, bmin, bmax, mask_fraction, t):
 def step_of(x0, x_t, logits, alpha_t, alpha_s):
     nowhere = x0.isnan()
     return Step(
-        ids=x0, given=nowhere, clean=x0, x0=x0, x_t=x_t, estimate=Estimate(normalised(logits), logits),
+        ids=x0, given=nowhere, clean=x0, x0=x0, x_t=x_t, estimate=Estimate(normalised(logits), logits), t=alpha_t,
         alpha_t=alpha_t.expand(x0.shape), alpha_s=alpha_s.expand(x0.shape), alpha_T=alpha_t, first=nowhere[:, :1],
     )  # fmt: skip
 
@@ -159,10 +158,11 @@ def toy(K, L, T, x0, P, W, E, transition):
     kernel = kernel(K)
     model = Diffusion(
         space=DiscreteSpace(K), kernel=kernel, schedule=chain(schedule, T), denoiser=ToyDenoiser(P, W, E),
-        objective=bound_term(kernel), times=UniformTimes(T), reverse=ancestral, chain=T, time_input=partial(network_time, T=T),
+        objective=bound_term(kernel), times=UniformTimes(T), reverse=ancestral, clock=Chain(T),
+        time_input=Chain(T).network_time,
     )  # fmt: skip
     bound = exact_bound(model, ints(x0))
-    laws = [without_mask(exact_law(model, L, spaced(T, T), end), kernel.states, L, K) for end in (drawn, decided)]
+    laws = [without_mask(exact_law(model, L, model.clock.grid(T), end), kernel.states, L, K) for end in (drawn, decided)]
     return {
         "terms_T_to_1": bound.terms.flip(0),
         "prior": bound.prior,

@@ -1,12 +1,12 @@
 """Golden kinds of Gaussian diffusion on embeddings -> product code. Conversions and calls only."""
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from golden_conversions import disagreements, ones, zeros
 
 from baselines.engine import Diffusion
+from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, padded, side_by_side
 from baselines.parts.denoisers import Clamped, Estimate
 from baselines.parts.gaussian import (
@@ -75,8 +75,8 @@ class Stub(torch.nn.Module):
 def diffusion(schedule, space, output, variance, error):
     return Diffusion(
         space=space, kernel=GaussianKernel(space.table.shape[1], variance), schedule=schedule, denoiser=Stub(output),
-        objective=end_to_end(space, error), times=UniformTimes(schedule.steps), reverse=ancestral, chain=schedule.steps,
-        time_input=partial(network_time, T=schedule.steps), embed=noisy_embedding,
+        objective=end_to_end(space, error), times=UniformTimes(schedule.steps), reverse=ancestral,
+        clock=Chain(schedule.steps), time_input=Chain(schedule.steps).network_time, embed=noisy_embedding,
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def gaussian_logp(embedding, x, ids, sigma):
 
 def taken(model, t, ids, given, z0, noise):
     canvas = Canvas(ids=torch.tensor(ids), given=given)
-    return model.step(canvas, torch.tensor(t), Given(embed=z0, corrupt=noise))
+    return model.step(canvas, *model.clock.interval(torch.tensor(t)), Given(embed=z0, corrupt=noise))
 
 
 def loss_e2e(schedule, T, t, input_ids, embedding, lm_head_bias, z0, noise, model_output, prediction_target):
@@ -189,7 +189,7 @@ def loss_e2e(schedule, T, t, input_ids, embedding, lm_head_bias, z0, noise, mode
         "tT": per_example(prior_error(step)),
         "nll": per_example(rounding_error(space.logits(step.x0), step.ids)),
         "loss": per_example(model.objective(step)),
-        "model_timestep": model.time_input(torch.tensor(t)),
+        "model_timestep": model.time_input(model.clock.interval(torch.tensor(t))[0]),
     }
 
 
@@ -215,7 +215,9 @@ def partial_noising(schedule, T, t, x0, noise, mask):
     ids = torch.arange(len(space.table)).view_as(torch.tensor(mask))
     return {
         "x_t": model.step(
-            Canvas(ids=ids, given=torch.tensor(mask).bool().logical_not()), torch.tensor(t), Given(corrupt=noise)
+            Canvas(ids=ids, given=torch.tensor(mask).bool().logical_not()),
+            *model.clock.interval(torch.tensor(t)),
+            Given(corrupt=noise),
         ).x_t
     }
 
@@ -226,9 +228,9 @@ def reverse_step(schedule, T, t, x_t, model_output_x0, embedding, input_ids, mas
     for index, x, output, ids, target, draw in zip(t, x_t, model_output_x0, input_ids, mask, z, strict=True):
         model = diffusion(table(schedule, T), space, [output], step_variance, denoising_error)
         prompt = Canvas(ids=torch.tensor([ids]), given=torch.tensor([target]).bool().logical_not())
-        state, _ = model.advance(
-            real([x]), prompt, index, index, real([draw]), Clamped(model.denoiser, space.snap), None, model.reverse
-        )
+        at, below = (float(time) for time in model.clock.interval(torch.tensor([index])))
+        clamped = Clamped(model.denoiser, space.snap)
+        state, _ = model.advance(real([x]), prompt, at, below, real([draw]), clamped, None, model.reverse)
         moved.append(state[0])
     return {"sample": torch.stack(moved)}
 

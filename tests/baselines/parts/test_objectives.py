@@ -25,7 +25,7 @@ def step(space):
     x0, levels = clean + 0.1 * drift, torch.ones(2, 2, dtype=torch.float64)
     return Step(
         ids=ids, given=ids < 0, clean=clean, x0=x0, x_t=ALPHA**0.5 * x0 + (1 - ALPHA) ** 0.5 * noise,
-        estimate=Estimate(x0_hat, raw), alpha_t=ALPHA * levels, alpha_s=levels, alpha_T=ALPHA_T * levels,
+        estimate=Estimate(x0_hat, raw), t=levels, alpha_t=ALPHA * levels, alpha_s=levels, alpha_T=ALPHA_T * levels,
         first=torch.tensor([[True], [False]]),
     )  # fmt: skip
 

@@ -2,24 +2,25 @@ import pytest
 import torch
 
 from baselines.parts.timesteps import (
-    SPACINGS,
     LossSecondMoment,
     TimeSampler,
     UniformTimes,
+    Visited,
     evenly,
     from_the_end,
     network_time,
     respaced,
-    spaced,
     strided,
     trailing,
 )
 
+SPACINGS = (evenly, strided, trailing)
+
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize(("T", "steps"), [(1000, 50), (64, 64), (64, 32), (10, 1), (2000, 200)])
-def test_every_spacing_visits_that_many_steps_in_ascending_order(spacing: str, T: int, steps: int) -> None:
-    visited = spaced(T, steps, spacing)
+def test_every_spacing_visits_that_many_steps_in_ascending_order(spacing: Visited, T: int, steps: int) -> None:
+    visited = spacing(T, steps)
     assert len(visited) == steps
     assert visited.dtype == torch.int64
     assert bool((visited.diff() > 0).all())
@@ -30,7 +31,7 @@ def test_every_spacing_visits_that_many_steps_in_ascending_order(spacing: str, T
 @pytest.mark.parametrize("T", [7, 1000])
 def test_all_steps_are_all_steps(T: int) -> None:
     for spacing in SPACINGS:
-        assert torch.equal(spaced(T, T, spacing), torch.arange(T))
+        assert torch.equal(spacing(T, T), torch.arange(T))
 
 
 def test_trailing_ends_at_full_noise_with_equal_pieces() -> None:
@@ -63,11 +64,9 @@ def test_impossible_respacings_are_refused(sections: str) -> None:
         respaced(40, sections)
 
 
-def test_bad_spacings_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown spacing 'cosine'; known: evenly"):
-        spaced(10, 5, "cosine")
+def test_more_steps_than_there_are_cannot_be_visited() -> None:
     with pytest.raises(ValueError, match="cannot visit 11 of 10"):
-        spaced(10, 11)
+        trailing(10, 11)
 
 
 def test_network_time_runs_to_a_thousand_whatever_the_chain() -> None:

@@ -61,7 +61,7 @@ def test_temperature_sharpens_the_estimate_of_x0(kernel):
 @pytest.mark.parametrize("candidates", [1, 3])
 def test_counts_are_those_of_the_candidates_one_after_the_other(candidates):
     model, seen = model_of("linear-alpha-bar"), []
-    model._network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].numel()))
+    model.network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].numel()))
     asked = [Request(id=str(i), seed=i, max_tokens=LENGTH, n=candidates) for i in range(4)]
     (alone,) = model.generate(asked[:1], Sampling(steps=5, micro_batch=1))
     assert (alone.network_calls, alone.positions_processed) == (len(seen), sum(seen))
@@ -73,7 +73,7 @@ def test_native_schedules_build_and_end_in_noise(kernel):
     model = tiny(D3PM, kernel=kernel, width=16)
     ends = model.diffusion.schedule.alpha_bar(torch.tensor([[0.0], [1.0]]).double())
     assert ends[:, 0].tolist() == [1.0, 0.0]
-    assert model.diffusion.chain == 1000
+    assert model.diffusion.clock.steps == 1000
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_swapped_schedule_changes_the_corrupted_batch(kernel, swapped):
     ids, index = torch.arange(64 * LENGTH).view(64, LENGTH) % native.space.vocabulary, torch.full((64,), 20)
     draws = Draws(seed=3, batch=64, rows=slice(64), device=torch.device("cpu"))
     canvas = Canvas(ids=ids, given=torch.zeros_like(ids, dtype=torch.bool))
-    x_t = [diffusion.step(canvas, index, draws).x_t for diffusion in (native, changed)]
+    x_t = [diffusion.step(canvas, *diffusion.clock.interval(index), draws).x_t for diffusion in (native, changed)]
     level = build(swapped).alpha_bar((index[:, None] + 1) / 50)
     assert torch.equal(x_t[1], changed.kernel.corrupt(ids, level, changed.kernel.noise(draws, "corrupt", LENGTH)))
     assert not torch.equal(*x_t)
@@ -106,7 +106,7 @@ def test_a_swapped_schedule_changes_the_levels_that_reverse_steps_hear(swapped):
 
     empty = torch.zeros(2, LENGTH, dtype=torch.int64)
     prompt = Canvas(ids=empty, given=empty.bool())
-    diffusion.sample(prompt, Noise(torch.arange(2)), torch.tensor([9, 29, 49]), reverse=reverse)
+    diffusion.sample(prompt, Noise(torch.arange(2)), diffusion.clock.through(torch.tensor([9, 29, 49])), reverse=reverse)
     high, low = build(swapped).alpha_bar(torch.tensor([[0.2], [0.6]], dtype=torch.float64))[:, 0].tolist()
     assert heard == [(0.0, low), (low, high), (high, 1.0)]
 

@@ -115,7 +115,7 @@ def draws_for(batch):
 
 
 def corrupted(model, canvas, index):
-    return model.diffusion.step(canvas, index, draws_for(len(index)))
+    return model.diffusion.step(canvas, *model.diffusion.clock.interval(index), draws_for(len(index)))
 
 
 def levels_heard(diffusion, canvas, visited):
@@ -126,7 +126,7 @@ def levels_heard(diffusion, canvas, visited):
         heard.append((alpha_t, alpha_s))
         return diffusion.reverse(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)
 
-    diffusion.sample(canvas, Noise(torch.arange(len(canvas.ids))), visited, reverse=reverse)
+    diffusion.sample(canvas, Noise(torch.arange(len(canvas.ids))), diffusion.clock.through(visited), reverse=reverse)
     return [torch.stack(levels, -1) for levels in zip(*heard, strict=True)]
 
 

@@ -1,7 +1,6 @@
 """Sampling variants of Diffusion-LM and DiffuSeq: late clamping, other samplers, and defaults that change nothing."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,14 @@ import torch
 
 from baselines.encoding import conditions
 from baselines.engine import Canvas, Diffusion
+from baselines.parts.clocks import Chain
 from baselines.parts.denoisers import Clamped, Estimate
 from baselines.parts.gaussian import GaussianKernel, posterior_variance, step_variance
 from baselines.parts.objectives import end_to_end
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral, ddim
 from baselines.parts.spaces import EmbeddingSpace
-from baselines.parts.timesteps import UniformTimes, evenly, network_time
+from baselines.parts.timesteps import UniformTimes, evenly
 from baselines.systems.d3pm import D3PM
 from baselines.systems.diffuseq import DiffuSeq, OneDown, whole_strides
 from baselines.systems.diffusion_lm import DiffusionLM
@@ -44,7 +44,8 @@ def heard(model, canvas, visited):
         found.append((alpha_t[~canvas.given].unique().item(), alpha_s[~canvas.given].unique().item(), clamped, final))
         return reverse(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)
 
-    model.diffusion.sample(canvas, Noise(torch.arange(len(canvas.ids))), visited, model.sampling_denoiser(), listening)
+    diffusion, noise = model.diffusion, Noise(torch.arange(len(canvas.ids)))
+    diffusion.sample(canvas, noise, diffusion.clock.through(visited), model.sampling_denoiser(diffusion.denoiser), listening)
     return found
 
 
@@ -61,7 +62,7 @@ def test_defaults_change_nothing(steps, t2t_view, conditional, requests_for):
     prompt = unsaid.layout.canvas(conditions(t2t_view, requests), None)
     noise = Noise(torch.tensor([stream_seed(request.seed, 0) for request in requests]))
     clamped = Clamped(unsaid.diffusion.denoiser, unsaid.diffusion.space.snap)
-    ids = unsaid.diffusion.sample(prompt, noise, evenly(50, steps), clamped, ancestral if steps == 50 else ddim)
+    ids = unsaid.diffusion.sample(prompt, noise, Chain(50, evenly).grid(steps), clamped, ancestral if steps == 50 else ddim)
     rows = unsaid.layout.targets(Canvas(ids=ids, given=prompt.given))
     for row, answer in zip(rows, answers, strict=True):
         assert answer.ids[0] == tuple(row[: len(answer.ids[0])])
@@ -127,14 +128,14 @@ def test_the_released_ddim_holds_the_golden_states(case):
     space = EmbeddingSpace(3, start.shape[-1])
     model = OneDown(
         space=space, kernel=GaussianKernel(start.shape[-1], step_variance), schedule=schedule, denoiser=torch.nn.Identity(),
-        objective=end_to_end(space), times=UniformTimes(inputs["T"]), reverse=ddim, chain=inputs["T"],
-        time_input=partial(network_time, T=inputs["T"]),
+        objective=end_to_end(space), times=UniformTimes(inputs["T"]), reverse=ddim,
+        clock=Chain(inputs["T"]), time_input=Chain(inputs["T"]).network_time,
     )  # fmt: skip
     empty = torch.zeros(start.shape[:2], dtype=torch.int64)
     visited = whole_strides(inputs["T"], expected["num_steps"])
     assert visited.flip(0)[:3].tolist() == expected["first3"]
     assert visited.flip(0)[-3:].tolist() == expected["last3"]
-    model.sample(Canvas(ids=empty, given=empty.bool()), Start(torch.arange(len(start))), visited, constant)
+    model.sample(Canvas(ids=empty, given=empty.bool()), Start(torch.arange(len(start))), model.clock.through(visited), constant)
     for state, name in zip(states[1:3], ("state_after_1", "state_after_2"), strict=True):
         torch.testing.assert_close(state, torch.tensor(expected[name]), **case["tolerance"])
 
