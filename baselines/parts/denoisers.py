@@ -77,7 +77,32 @@ class Readout(Estimate):
         return self.normalised(self.head(self.hidden[chosen]))
 
 
-class Changed(Estimate):
+class Wrapped(Estimate):
+    """An estimate around another one, which it passes on unless a subclass says otherwise.
+
+    Args:
+        estimate: what is passed on.
+    """
+
+    def __init__(self, estimate: Estimate) -> None:
+        self.estimate = estimate
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.x0_hat
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.raw
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.estimate.at(chosen)
+
+
+class Changed(Wrapped):
     """An estimate whose x0_hat is changed position by position, where it is looked at.
 
     Args:
@@ -86,17 +111,13 @@ class Changed(Estimate):
     """
 
     def __init__(self, estimate: Estimate, change: Callable[[Tensor], Tensor]) -> None:
-        self.estimate, self.change = estimate, change
+        super().__init__(estimate)
+        self.change = change
 
     @property
     def x0_hat(self) -> Tensor:
         """See `Estimate`."""
         return self.change(self.estimate.x0_hat)
-
-    @property
-    def raw(self) -> Tensor:
-        """See `Estimate`."""
-        return self.estimate.raw
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -115,7 +136,8 @@ class Deferred(Estimate):
         self.ask, self.splits = ask, splits
         self.known: Estimate | None = None
 
-    def _all(self) -> Estimate:
+    def whole(self) -> Estimate:
+        """The estimate of all rows."""
         if self.known is None:
             self.known = self.ask(None)
         return self.known
@@ -123,18 +145,18 @@ class Deferred(Estimate):
     @property
     def x0_hat(self) -> Tensor:
         """See `Estimate`."""
-        return self._all().x0_hat
+        return self.whole().x0_hat
 
     @property
     def raw(self) -> Tensor:
         """See `Estimate`."""
-        return self._all().raw
+        return self.whole().raw
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         rows = chosen.any(-1)
         if self.known is not None or not self.splits or bool(rows.all()):
-            return self._all().at(chosen)
+            return self.whole().at(chosen)
         return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
 
 

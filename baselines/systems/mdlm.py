@@ -21,6 +21,8 @@ network is this harness's transformer, without dropout.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from torch import nn
+
 from baselines.masked import MaskedAdapter
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.clocks import Grid, uniform_grid
@@ -57,7 +59,7 @@ class MDLM(MaskedAdapter):
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
 
     @classmethod
-    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
         """See `MaskedAdapter`."""
         tokens = len(task.tokenizer)
         return TokenDenoiser(
