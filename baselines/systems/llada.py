@@ -17,18 +17,18 @@ sampling.
     Dream's times and tokens per step                  -> grid_of, remasking.as_scheduled
 
 Released decoding takes tokens by argmax (temperature 0). From an empty canvas that gives one text for all requests, so here
-tokens are drawn, and `tokens: argmax` is released decoding. The confidence of a token is its
-probability without the noise of its draw. A temperature changes the law before tokens and confidences are taken from it, as
-in Dream; LLaDA's code takes confidences before. The network is not told the time, so that an order alone decides what is
-written: the grid of times matters only to counts by the schedule. Releases round the strata of k to even halves, which for some
-lengths prefers even k; here they are rounded down, which prefers none. The likelihood is a bound on the law of unmasking one
-place at a time in a random order, not on that of the confidence orders, which have none that can be computed.
+tokens are drawn, and `tokens: argmax` is released decoding. The confidence of a token is its probability without the noise
+of its draw. A temperature changes the law before tokens and confidences are taken from it; LLaDA's code takes confidences
+before. The network is not told the time: the grid of times matters to counts by the schedule alone. Where blocks do not divide
+the positions, LLaDA's code stops; here they differ by one position. The release rounds the strata of k to even halves, which
+for some lengths prefers even k; here they are rounded down, which prefers none. The likelihood bounds that of unmasking one
+place at a time in a random order; texts that are written in order of confidence have another law, which cannot be computed.
 
 Not taken over: a share of 1 % of pre-training texts of random length (canvases have one length); Dream's logits, shifted by one
 place, and its weights by context, which come from an autoregressive start; top-p and a temperature of the order; options that
-forbid EOS. EOS and padding are written like other tokens and count in the order. LLaDA sees masked prompts in
-pre-training, of which there is none here: `condition_dropout` hides some. Training times are drawn one from each of
-equal parts instead of independently: the same law for each example.
+forbid EOS. EOS and padding are written like other tokens and count in the order. LLaDA sees masked prompts in pre-training, of
+which there is none here: `condition_dropout` hides some. Training times are drawn one from each of equal parts instead of
+independently: the same law for each example.
 """
 
 from collections.abc import Mapping, Sequence
