@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,12 +22,18 @@ from baselines.parts.steps import Step
 from baselines.training import Draws
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, TaskView, stream_seed
 
-STRATA, MOST_DRAWS, ENOUGH = 16, 64, 0.005  # draws of a round, draws in all, Monte-Carlo error of the total
+STRATA, ENOUGH = 16, 0.005  # draws of a round, Monte-Carlo error of the total
 SCORED_TOGETHER = 64
 
 
 class DiscreteAdapter(DiffusionAdapter):
-    """A `DiffusionAdapter` whose kernel is categorical, on the target alone."""
+    """A `DiffusionAdapter` whose kernel is categorical, on the target alone.
+
+    Attributes:
+        most_draws: draws of the bound after which no round begins.
+    """
+
+    most_draws: ClassVar[int] = 64
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
@@ -49,19 +56,23 @@ class DiscreteAdapter(DiffusionAdapter):
         """One term of the bound, of which `Clock.span` times the mean over all places makes up the whole."""
         return bound_term(self.kernel)
 
+    @property
+    def estimator(self) -> str:
+        """Tag of what estimates the bound."""
+        return "continuous" if self.diffusion.clock.steps is None else "discrete-T"
+
     @torch.no_grad()
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
-        """Bound on the negative log-likelihood, by Monte Carlo over time, one draw from each of equal parts.
+        """Bound on the negative log-likelihood, by Monte Carlo.
 
         The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.
         """
         self.eval()
         ids = targets(self.task, examples)
-        estimates = in_rounds(partial(self._bounds, examples), most=MOST_DRAWS, share=ENOUGH)
+        estimates = in_rounds(partial(self._bounds, examples), most=self.most_draws, share=ENOUGH)
         return Likelihood(
             nats=tuple(estimates.mean(-1).tolist()), tokens=tuple(map(len, ids)),
-            bytes=sizes_in_bytes(self.task, examples, ids), kind="bound",
-            estimator="continuous" if self.diffusion.clock.steps is None else "discrete-T",
+            bytes=sizes_in_bytes(self.task, examples, ids), kind="bound", estimator=self.estimator,
             mc_errors=tuple(standard_errors(estimates).tolist()),
         )  # fmt: skip
 
@@ -70,22 +81,25 @@ class DiscreteAdapter(DiffusionAdapter):
         return torch.cat([self._bound(examples[start : start + SCORED_TOGETHER], (start, drawn)).cpu() for start in starts])
 
     def _bound(self, examples: Sequence[Example], stream: tuple[int, int]) -> Float[Tensor, "B K"]:
-        """Unbiased estimates of the bound, one per draw; the parts of time that they cover make up the whole."""
-        device = next(self.parameters()).device
+        device, rows = next(self.parameters()).device, len(examples)
         canvas = canvas_of({name: tensor.to(device) for name, tensor in self._data(examples).items()})
-        rows, clock = len(examples), self.diffusion.clock
         draws = [
             Draws(seed=stream_seed(0, "likelihood", *stream, k), batch=rows, rows=slice(rows), device=device)
             for k in range(STRATA)
         ]
-        terms = []
+        return self.estimates(canvas, draws)
+
+    def estimates(self, canvas: Canvas, draws: Sequence[Draws]) -> Float[Tensor, "B K"]:
+        """Estimates of the bound, one per draw: one from each of equal parts of time, so that their mean is unbiased."""
+        clock, terms = self.diffusion.clock, []
         for part, draw in enumerate(draws):
-            t, s = clock.interval(clock.place((part + draw.uniform("time")) / STRATA))
+            t, s = clock.interval(clock.place((part + draw.uniform("time")) / len(draws)))
             terms.append(clock.span * self._written(canvas, self.bound_term(_precise(self.diffusion.step(canvas, t, s, draw)))))
         estimates = torch.stack(terms, -1)
         if isinstance(clock, Continuum):
             return estimates + torch.stack([self._ends(canvas, clock, draw) for draw in draws], -1)
-        last = self.diffusion.schedule.alpha_bar(torch.ones(rows, 1, dtype=torch.float64, device=device), canvas.ids)
+        ends = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
+        last = self.diffusion.schedule.alpha_bar(ends, canvas.ids)
         return estimates + self._written(canvas, self.kernel.prior_divergence(canvas.ids, last))[:, None]
 
     def _ends(self, canvas: Canvas, clock: Continuum, draw: Draws) -> Float[Tensor, " B"]:

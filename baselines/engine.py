@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baselines.parts.clocks import Clock, Grid, Time
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, Reader, among, select
+from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, OfRows, Reader, among, select
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise
@@ -162,10 +162,11 @@ class Diffusion(nn.Module):
             if rows is None:
                 with among(calls, None):
                     return denoise(x_t, told, prompt.given, previous)
+            before = previous and OfRows(previous, rows)
             with among(calls, rows):
-                return select(denoise, rows)(x_t[rows], told[rows], prompt.given[rows], None)
+                return select(denoise, rows)(x_t[rows], told[rows], prompt.given[rows], before)
 
-        estimate = Deferred(ask, splits=previous is None)
+        estimate = Deferred(ask)
         canvas = prompt if self.schedule.grain != "content" else self._guess(prompt, estimate)
         alpha_t, alpha_s = self.alpha(here, canvas), self.alpha(there, canvas)
         x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)

@@ -10,6 +10,7 @@ from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion, Objective, Times
 from baselines.networks.sizes import width_for
+from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Clock, Continuum, Grid
 from baselines.parts.conditioning import Layout, SourceThenTarget, TargetOnly
@@ -72,9 +73,13 @@ class MaskedAdapter(DiscreteAdapter):
         return Absorbing(len(task.tokenizer))
 
     @classmethod
-    @abstractmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
-        """The denoiser."""
+        """The denoiser: a transformer that is not told the time, unless a system says otherwise."""
+        tokens = len(task.tokenizer)
+        return TokenDenoiser(
+            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
+            layers=keys["layers"], heads=keys["heads"], timed=False,
+        )  # fmt: skip
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:

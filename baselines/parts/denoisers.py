@@ -124,16 +124,37 @@ class Changed(Wrapped):
         return self.change(self.estimate.at(chosen))
 
 
+class OfRows(Estimate):
+    """An estimate, for some rows of its batch.
+
+    Args:
+        estimate: for the whole batch.
+        rows: their numbers.
+    """
+
+    def __init__(self, estimate: Estimate, rows: Int[Tensor, " C"]) -> None:
+        self.estimate, self.rows = estimate, rows
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.x0_hat[self.rows]
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.raw[self.rows]
+
+
 class Deferred(Estimate):
     """An estimate that is made when a reverse step looks at it, for no more rows than it looks at.
 
     Args:
         ask: makes the estimate of some rows, or of all (`None`).
-        splits: whether rows may be asked for by themselves.
     """
 
-    def __init__(self, ask: Callable[[Int[Tensor, " C"] | None], Estimate], *, splits: bool = True) -> None:
-        self.ask, self.splits = ask, splits
+    def __init__(self, ask: Callable[[Int[Tensor, " C"] | None], Estimate]) -> None:
+        self.ask = ask
         self.known: Estimate | None = None
 
     def whole(self) -> Estimate:
@@ -155,7 +176,7 @@ class Deferred(Estimate):
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         rows = chosen.any(-1)
-        if self.known is not None or not self.splits or bool(rows.all()):
+        if self.known is not None or bool(rows.all()):
             return self.whole().at(chosen)
         return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
 

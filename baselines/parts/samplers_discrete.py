@@ -60,6 +60,6 @@ def exact_count(
 
 
 def lowest(priority: Float[Tensor, "B L"], masked: Bool[Tensor, "B L"], left: Int[Tensor, " B"]) -> Bool[Tensor, "B L"]:
-    """The masked positions of lowest priority, as many as must go until `left` are left."""
-    order = torch.where(masked, priority, torch.inf).argsort(-1).argsort(-1)
+    """The masked positions of lowest priority, as many as must go until `left` are left; of equal ones the first."""
+    order = torch.where(masked, priority, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
     return masked & (order < (masked.sum(-1) - left)[:, None])

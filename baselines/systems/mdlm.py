@@ -21,14 +21,10 @@ network is this harness's transformer, without dropout.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from torch import nn
-
 from baselines.masked import MaskedAdapter
-from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.clocks import Grid, uniform_grid
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import reveal_first
-from harness.contracts import TaskView
 from harness.design import Design
 
 DEFAULTS = {
@@ -57,15 +53,6 @@ class MDLM(MaskedAdapter):
         loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
-
-    @classmethod
-    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
-        """See `MaskedAdapter`."""
-        tokens = len(task.tokenizer)
-        return TokenDenoiser(
-            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
-            layers=keys["layers"], heads=keys["heads"], timed=False,
-        )  # fmt: skip
 
     def grid(self, steps: int) -> Grid:
         """Equal pieces of time."""

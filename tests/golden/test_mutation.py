@@ -60,6 +60,10 @@ UNSEEN_CHANGES = {
     "baselines.parts.objectives:noise_error": {
         "step.clean - step.estimate.x0_hat": "no case with predicted noise ends at the data; test_objectives.py sees it",
     },
+    "baselines.parts.remasking:evenly.<locals>.quota": {
+        "longer * (each + 1)": "no case has two longer steps of more than one token; test_remasking.py sees it",
+        "each + 1": "no case has two longer steps of more than one token; test_remasking.py sees it",
+    },
     "baselines.parts.timesteps:respaced": {"size + (part < longer)": "every case's chain divides into equal parts"},
     "baselines.parts.timesteps:strided": {"T + 1": "no case has a stride of T or T - 1"},
     "harness.schedules.closed_form:CosinePlain.curve": {

@@ -64,13 +64,6 @@ def test_a_deferred_estimate_asks_for_the_rows_that_are_looked_at():
     assert deferred.known is not None
 
 
-def test_where_rows_depend_on_each_other_all_are_asked_for():
-    asked = []
-    deferred = Deferred(lambda rows: asked.append(rows) or estimate(), splits=False)
-    assert torch.equal(deferred.at(CHOSEN), estimate().x0_hat[CHOSEN])
-    assert asked == [None]
-
-
 def test_changes_are_the_same_whole_and_in_part():
     changed = Changed(estimate(), lambda x0_hat: (2 * x0_hat).log_softmax(-1))
     assert torch.equal(changed.at(CHOSEN), changed.x0_hat[CHOSEN])
