@@ -23,7 +23,7 @@ def behind_padding(token):
 
 
 def paper_spindle(T, lam, unigram_probs, x0, t):
-    schedule = build({"name": "spindle", "lam": lam}, unigram=floats([0.0, *unigram_probs]))
+    schedule = build({"name": f"spindle@{T}", "lam": lam}, unigram=floats([0.0, *unigram_probs]))
     ids = ints([[behind_padding(token) for token in x0]])
     rows = ids.expand(len(t), len(x0))
     return {
