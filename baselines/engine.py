@@ -82,6 +82,16 @@ class Diffusion(nn.Module):
         """Signal that the schedule keeps at time t where tokens are to be written, and 1 where they are given."""
         return torch.where(canvas.given, 1.0, self.schedule.alpha_bar(t, canvas.ids))
 
+    def heard(
+        self, t: Time, s: Time, kept: Float[Tensor, "B L"], canvas: Canvas
+    ) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+        """Signal at t and at s as the reverse step from t to s hears of it.
+
+        Args:
+            kept: signal that is kept at t.
+        """
+        return kept, self.alpha(s, canvas)
+
     def loss(self, canvas: Canvas, draws: TrainingDraws) -> Float[Tensor, " B"]:
         """Training loss of each example, in nats per position."""
         place, weight = draws.once("time", partial(self.times.sample, draws.batch))
@@ -98,10 +108,11 @@ class Diffusion(nn.Module):
         Args:
             alpha_t: signal kept at time t in place of the schedule's.
         """
-        alpha_t, alpha_s = self.alpha(t, canvas) if alpha_t is None else alpha_t, self.alpha(s, canvas)
+        kept = self.alpha(t, canvas) if alpha_t is None else alpha_t
+        alpha_t, alpha_s = self.heard(t, s, kept, canvas)
         clean = self.space.encode(canvas.ids)
         x0 = clean if self.embed is None else self.embed(clean, self._first_level(canvas), draws)
-        x_t = self.kernel.corrupt(x0, alpha_t, self.kernel.noise(draws, "corrupt", canvas.ids.shape[1]))
+        x_t = self.kernel.corrupt(x0, kept, self.kernel.noise(draws, "corrupt", canvas.ids.shape[1]))
         seen = x_t if self.hide is None or not self.training else self.hide(x_t, canvas, draws)
         estimate = self.reading(canvas)(seen, self.time_input(t), canvas.given, None)
         last = self.schedule.alpha_bar(torch.ones_like(t), canvas.ids)
@@ -167,14 +178,15 @@ class Diffusion(nn.Module):
                 return select(denoise, rows)(x_t[rows], told[rows], prompt.given[rows], before)
 
         estimate = Deferred(ask)
-        canvas = prompt if self.schedule.grain != "content" else self._guess(prompt, estimate)
-        alpha_t, alpha_s = self.alpha(here, canvas), self.alpha(there, canvas)
+        canvas = self.looked_at(prompt, estimate)
+        alpha_t, alpha_s = self.heard(here, there, self.alpha(here, canvas), canvas)
         x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)
         return self.pin(x_s, prompt), estimate
 
-    @staticmethod
-    def _guess(prompt: Canvas, estimate: Estimate) -> Canvas:
-        """The canvas with the most probable tokens where it is to be written: what content schedules look at."""
+    def looked_at(self, prompt: Canvas, estimate: Estimate) -> Canvas:
+        """What a schedule sees in sampling: content schedules, the most probable tokens where the canvas is to be written."""
+        if self.schedule.grain != "content":
+            return prompt
         return replace(prompt, ids=torch.where(prompt.given, prompt.ids, estimate.x0_hat.argmax(-1)))
 
     def pin(self, x: Tensor, prompt: Canvas) -> Tensor:

@@ -137,8 +137,10 @@ def _move(diffusion: Diffusion, length: int, t: float, s: float, ending: Ending)
     x_t = every_sequence(kernel.states, length)
     canvas = Canvas(ids=torch.zeros_like(x_t), given=torch.zeros_like(x_t, dtype=torch.bool))
     here, there = (torch.full((len(x_t), 1), time, dtype=torch.float64) for time in (t, s))
-    x0_hat = diffusion.denoiser(x_t, diffusion.time_input(here), canvas.given, None).x0_hat
-    posterior = kernel.posterior(x_t, x0_hat, diffusion.alpha(here, canvas), diffusion.alpha(there, canvas))
+    estimate = diffusion.denoiser(x_t, diffusion.time_input(here), canvas.given, None)
+    seen = diffusion.looked_at(canvas, estimate)
+    levels = diffusion.heard(here, there, diffusion.alpha(here, seen), seen)
+    posterior = kernel.posterior(x_t, estimate.x0_hat, *levels)
     return _all(ending(posterior))
 
 

@@ -255,8 +255,9 @@ class Absorbing(Mixing):
         return Unmasking(x_t, self.mask, self.reveal(alpha_t, alpha_s).expand(x_t.shape), x0_hat)
 
     def reveal(self, alpha_t: Level, alpha_s: Level) -> Level:
-        """Probability that a position masked at t is not masked at s."""
-        return (alpha_s - alpha_t) / (1 - alpha_t).clamp_min(torch.finfo(torch.float64).tiny)
+        """Probability that a position masked at t is not masked at s: 1 where nothing is masked at s, whatever is kept at t."""
+        revealed = (alpha_s - alpha_t) / (1 - alpha_t).clamp_min(torch.finfo(torch.float64).tiny)
+        return torch.where(alpha_s < 1, revealed, 1.0)
 
     def divergence(
         self, x_t: Ids, x0: Ids, x0_hat: Float[Tensor, "B L V"], alpha_t: Level, alpha_s: Level

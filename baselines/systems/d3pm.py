@@ -23,8 +23,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
@@ -34,6 +32,7 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
 from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
 from baselines.parts.clocks import Chain
+from baselines.parts.complete import Complete
 from baselines.parts.objectives_discrete import hybrid
 from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
@@ -83,18 +82,6 @@ VARIANTS = {
     ),
     "nearest-neighbour": Variant(_nearest_neighbour, "mutual-information", 0.0),
 }
-
-
-class Complete(Schedule):
-    """A schedule that begins with the data and ends in pure noise: 1 at t = 0, 0 at t = 1, unchanged in between."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        self.schedule, self.steps, self.specification = schedule, schedule.steps, schedule.specification
-
-    def alpha_bar(self, t: Float[Tensor, "B #L"], ids: Int[Tensor, "B L"] | None = None) -> Float[Tensor, "B #L"]:
-        """See `Schedule`."""
-        return torch.where(t <= 0, 1.0, torch.where(t >= 1, 0.0, self.schedule.alpha_bar(t, ids)))
 
 
 class D3PM(DiscreteAdapter):

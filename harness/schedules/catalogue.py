@@ -55,8 +55,8 @@ def known_schedules() -> list[KnownSchedule]:
 
 def example(name: str) -> Schedule:
     """The schedule with its defaults: of an absorbing kernel, of sqrt, at 1,000 steps, where it needs one of these."""
-    mask = Mixing(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    return build(example_text(name), kernel=mask, unigram=torch.tensor([3, 1, 0]))
+    mask = Mixing(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64))
+    return build(example_text(name), kernel=mask, unigram=torch.tensor([3, 2, 1, 0]))
 
 
 def example_text(name: str) -> str:
@@ -66,7 +66,8 @@ def example_text(name: str) -> str:
 
 def _line(name: str) -> KnownSchedule:
     schedule = example(name)
-    start, end = schedule.alpha_bar(torch.tensor([[0.0], [1.0]], dtype=torch.float64)).flatten().tolist()
+    ids = torch.ones(2, 1, dtype=torch.int64)
+    start, end = schedule.alpha_bar(torch.tensor([[0.0], [1.0]], dtype=torch.float64), ids).flatten().tolist()
     group = next((group for group in EQUAL if name in group), frozenset[str]())
     return KnownSchedule(
         name=name,

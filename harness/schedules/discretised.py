@@ -58,15 +58,7 @@ class Discretised(Schedule):
             ValueError: t outside [0, 1] or off the grid.
         """
         assert self.steps is not None
-        exact = checked_time(t) * self.steps
-        nearest = exact.round()
-        if bool(((exact - nearest).abs() > GRID_TOLERANCE).any()):
-            off = (t[(exact - nearest).abs() > GRID_TOLERANCE]).flatten()[0]
-            raise ValueError(
-                f"t = {off:g} is off the grid of {self.specification or 'this table'}: t must be i / {self.steps}. "
-                "Let the sampler's spacing pick the indices, or use the closed form (the name without @)."
-            )
-        return nearest.long()
+        return completed_steps(t, self.steps, self.specification)
 
     def alpha_bar(self, t: Float[Tensor, "B #L"], ids: Int[Tensor, "B L"] | None = None) -> Float[Tensor, "B #L"]:
         """See `Schedule`."""
@@ -85,6 +77,28 @@ class Discretised(Schedule):
             indices: 0-based steps to keep, ascending.
         """
         return Discretised.from_levels(torch.cat([self.levels[:1], self.table[indices]]))
+
+
+def completed_steps(t: Float[Tensor, "*shape"], steps: int, specification: str) -> Int[Tensor, "*shape"]:
+    """Number of completed steps, 0..T, at time t.
+
+    Args:
+        t: times that are i / T.
+        steps: T.
+        specification: of the schedule, for the message.
+
+    Raises:
+        ValueError: t outside [0, 1] or off the grid.
+    """
+    exact = checked_time(t) * steps
+    nearest = exact.round()
+    if bool(((exact - nearest).abs() > GRID_TOLERANCE).any()):
+        off = (t[(exact - nearest).abs() > GRID_TOLERANCE]).flatten()[0]
+        raise ValueError(
+            f"t = {off:g} is off the grid of {specification or 'this table'}: t must be i / {steps}. "
+            "Let the sampler's spacing pick the indices, or use the closed form (the name without @)."
+        )
+    return nearest.long()
 
 
 def drops(levels: Float[Tensor, "T_plus_1"], cap: float = 1.0) -> Betas:

@@ -81,7 +81,7 @@ def unigram_law(counts: Float[Tensor, "V"] | Int[Tensor, "V"]) -> Float[Tensor, 
     """
     law = counts.to(torch.float64) / counts.sum()
     if not bool((law > 0).sum() > 1):
-        raise ValueError("mutual-information needs a unigram with at least two tokens that occur.")
+        raise ValueError("information needs a unigram with at least two tokens that occur.")
     return law
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.errors import GridError, UnknownName
-from harness.schedules import closed_form, composed, discretised, mutual_information
+from harness.schedules import closed_form, composed, content, discretised, mutual_information
 from harness.schedules.base import Schedule
 from harness.schedules.closed_form import ClosedForm
 from harness.schedules.composed import Composed, InRange, bears
@@ -49,6 +49,10 @@ CHANGES: dict[str, type[Composed]] = {
     "shifted": composed.Shifted,
     "noise-rescaled": composed.NoiseRescaled,
     "in-range": InRange,
+}
+CONTENT: dict[str, type[content.Spindle]] = {
+    "spindle": content.Spindle,
+    "spindle-log-frequency": content.SpindleLogFrequency,
 }
 BETAS: dict[str, Callable[..., Float[Tensor, "T"]]] = {
     "linear-beta-rescaled": discretised.linear_beta_rescaled,
@@ -116,12 +120,12 @@ def _number(value: float | int) -> str:
 
 def known_names() -> list[str]:
     """Every schedule by name, sorted."""
-    return sorted({*CURVES, *CHANGES, *BETAS, *LEVELS})
+    return sorted({*CURVES, *CHANGES, *CONTENT, *BETAS, *LEVELS})
 
 
 def maker(name: str) -> Callable[..., Any]:
     """The class or function behind a name."""
-    makers: dict[str, Callable[..., Any]] = {**LEVELS, **BETAS, **CHANGES, **CURVES}
+    makers: dict[str, Callable[..., Any]] = {**LEVELS, **BETAS, **CONTENT, **CHANGES, **CURVES}
     return makers[name]
 
 
@@ -210,9 +214,9 @@ def _as_number(parameter: str, value: Any, wanted: type[int] | type[float], text
 def _checked(plan: SchedulePlan) -> SchedulePlan:
     if plan.name in TABLE_ONLY and plan.steps is None:
         raise GridError(f"schedule {plan.name!r} is defined as a table only; write {plan.name}@T, such as {plan.name}@1000.")
-    mask = Mixing(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    mask = Mixing(torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64))
     try:
-        _make(plan, mask, torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
+        _make(plan, mask, torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64))
     except ValueError as error:
         raise GridError(f"schedule {plan.specification!r}: {error}") from error
     return plan
@@ -230,7 +234,7 @@ def build(
     Args:
         specification: see the module.
         kernel: what mutual-information is solved for.
-        unigram: counts or probabilities of the kernel's states in the corpus.
+        unigram: counts or probabilities of the kernel's states in the corpus; of tokens, for schedules that look at tokens.
 
     Raises:
         GridError: see `parse`; or a kernel or unigram is missing.
@@ -238,6 +242,8 @@ def build(
     plan = parse(specification)
     if plan.needs_kernel and (kernel is None or unigram is None):
         raise GridError(f"schedule {plan} is solved for a kernel and the corpus unigram; this model gives none.")
+    if plan.name in CONTENT and unigram is None:
+        raise GridError(f"schedule {plan} weighs tokens by how often they occur in the corpus; this task has no counts of them.")
     schedule = _make(plan, kernel, unigram)
     schedule.specification = plan.specification
     return schedule
@@ -269,6 +275,9 @@ def _make(plan: SchedulePlan, kernel: Informative | None, unigram: Tensor | None
         discretised.at_least_one(plan.steps)
         solved = {"kernel": kernel, "unigram": unigram} if plan.name in NEEDS_KERNEL else {}
         return Discretised.from_levels(LEVELS[plan.name](plan.steps, **solved, **given))
+    if plan.name in CONTENT:
+        assert unigram is not None
+        return CONTENT[plan.name](unigram, plan.steps, **given)
     if plan.name in CHANGES:
         return _change(plan, cap, {**given, "of": _make(given["of"], kernel, unigram)})
     curve = CURVES[plan.name](kernel, unigram) if plan.name in NEEDS_KERNEL else CURVES[plan.name](**given)
@@ -276,6 +285,8 @@ def _make(plan: SchedulePlan, kernel: Informative | None, unigram: Tensor | None
 
 
 def _change(plan: SchedulePlan, cap: float | None, given: dict[str, Any]) -> Schedule:
+    if given["of"].grain == "content":
+        raise ValueError("a schedule that looks at tokens cannot be changed by another one; write it by itself.")
     changed = CHANGES[plan.name](**given)
     if isinstance(changed.of, Discretised) and plan.steps:
         raise ValueError("@T stands inside or outside of the parentheses, not both.")

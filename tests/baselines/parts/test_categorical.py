@@ -19,6 +19,14 @@ def test_a_tiny_chance_of_being_revealed_is_not_lost():
     assert kernel.reveal(level(0.5), level(0.5 + 1e-9)).item() == pytest.approx(2e-9, rel=1e-6)
 
 
+def test_where_nothing_stays_masked_every_mask_is_revealed():
+    """Even where nothing was masked at t: a level that is believed of a token may say so of a position that is masked."""
+    kernel = Absorbing(3)
+    assert kernel.reveal(level(0.4), level(1.0)) == 1
+    assert kernel.reveal(level(1.0), level(1.0)) == 1
+    assert kernel.reveal(level(0.4), level(0.4)) == 0
+
+
 def test_tokens_are_drawn_only_where_masks_are_revealed():
     x_t = torch.tensor([[3, 1, 3, 3]])
     log_x0 = torch.full((1, 4, 3), 1 / 3).log()

@@ -10,9 +10,10 @@ from harness.schedules.base import Schedule
 from harness.schedules.catalogue import EQUAL, example_text, known_schedules
 from harness.schedules.discretised import Discretised
 from harness.schedules.mutual_information import Mixing
-from harness.schedules.names import CHANGES, CURVES, TABLE_ONLY, build, known_names, parse
+from harness.schedules.names import CHANGES, CONTENT, CURVES, TABLE_ONLY, build, known_names, parse
 
 UNIGRAM = torch.tensor([40, 25, 20, 10, 5, 0])
+SENTENCE = [4, 1, 3, 0, 2]
 KERNELS = {
     "absorbing": Mixing(torch.tensor([0.0, 0, 0, 0, 0, 1], dtype=torch.float64)),
     "uniform": Mixing(torch.full((6,), 1 / 6, dtype=torch.float64)),
@@ -20,7 +21,7 @@ KERNELS = {
 
 
 def texts() -> list[str]:
-    tables = [f"{name}@64" for name in CURVES]
+    tables = [f"{name}@64" for name in (*CURVES, *CONTENT)]
     return [example_text(name) for name in known_names()] + tables + [f"{name}(of=cosine-squared@64)" for name in CHANGES]
 
 
@@ -40,67 +41,80 @@ def grid(schedule: Schedule, points: int = 257) -> torch.Tensor:
     return torch.linspace(0, 1, points, dtype=torch.float64).unsqueeze(-1)
 
 
+def ids_of(schedule: Schedule, rows: int) -> torch.Tensor | None:
+    """One sentence in every row, for schedules that look at tokens."""
+    return torch.tensor(SENTENCE).expand(rows, -1) if schedule.grain == "content" else None
+
+
+def alpha_of(schedule: Schedule, times: torch.Tensor) -> torch.Tensor:
+    return schedule.alpha_bar(times, ids_of(schedule, len(times)))
+
+
+def rate_of(schedule: Schedule, times: torch.Tensor) -> torch.Tensor:
+    return schedule.rate(times, ids_of(schedule, len(times)))
+
+
 def test_alpha_bar_lies_in_the_unit_interval_and_never_increases(schedule: Schedule) -> None:
-    alpha = schedule.alpha_bar(grid(schedule)).flatten()
+    alpha = alpha_of(schedule, grid(schedule))
     assert alpha.dtype == torch.float64
     assert bool(((alpha >= 0) & (alpha <= 1)).all())
-    assert bool((alpha.diff() <= 1e-15).all())
-    assert alpha[0] - alpha[-1] > 0.6
+    assert bool((alpha.diff(dim=0) <= 1e-15).all())
+    assert bool((alpha[0] - alpha[-1] > 0.6).all())
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3, 5)])
 def test_shape_is_kept_and_float32_times_are_read(schedule: Schedule, shape: tuple[int, int]) -> None:
     steps = schedule.steps or 16
     index = torch.randint(steps + 1, shape, generator=torch.Generator().manual_seed(0))
-    narrow = schedule.alpha_bar((index / steps).float())
-    wide = schedule.alpha_bar(index.double() / steps)
-    assert narrow.shape == shape
+    narrow = alpha_of(schedule, (index / steps).float())
+    wide = alpha_of(schedule, index.double() / steps)
+    assert narrow.shape == (shape if schedule.grain != "content" else (3, len(SENTENCE)))
     assert narrow.dtype == torch.float64
     assert torch.allclose(narrow, wide, atol=1e-3)
 
 
 def test_each_position_has_its_own_time(schedule: Schedule) -> None:
-    times = grid(schedule, 9).T[:, :9]
-    together = schedule.alpha_bar(times)
-    assert torch.equal(together[0], torch.stack([schedule.alpha_bar(t.reshape(1, 1))[0, 0] for t in times[0]]))
+    times = grid(schedule, 9).T[:, : len(SENTENCE)]
+    together, alone = alpha_of(schedule, times)[0], torch.stack([alpha_of(schedule, t.reshape(1, 1))[0] for t in times[0]])
+    assert torch.equal(together, alone.diagonal() if schedule.grain == "content" else alone[:, 0])
 
 
 def test_rate_is_the_slope(schedule: Schedule) -> None:
     if schedule.steps:
         times = grid(schedule)
-        slope = schedule.alpha_bar(times).diff(dim=0) * schedule.steps
-        assert torch.allclose(schedule.rate(times[1:]), slope, atol=1e-12)
-        assert torch.equal(schedule.rate(times[:1]), schedule.rate(times[1:2]))
+        slope = alpha_of(schedule, times).diff(dim=0) * schedule.steps
+        assert torch.allclose(rate_of(schedule, times[1:]), slope, atol=1e-12)
+        assert torch.equal(rate_of(schedule, times[:1]), rate_of(schedule, times[1:2]))
     else:
         times, h = torch.linspace(0.013, 0.987, 61, dtype=torch.float64).unsqueeze(-1), 1e-6
-        slope = (schedule.alpha_bar(times + h) - schedule.alpha_bar(times - h)) / (2 * h)
-        assert torch.allclose(schedule.rate(times), slope, atol=2e-4, rtol=2e-4)
-    assert bool((schedule.rate(times) <= 1e-12).all())
+        slope = (alpha_of(schedule, times + h) - alpha_of(schedule, times - h)) / (2 * h)
+        assert torch.allclose(rate_of(schedule, times), slope, atol=2e-4, rtol=2e-4)
+    assert bool((rate_of(schedule, times) <= 1e-12).all())
 
 
 def test_times_outside_and_off_the_grid_are_refused(schedule: Schedule) -> None:
     for wrong in (-0.01, 1.01, float("nan")):
         with pytest.raises(ValueError, match="must lie in"):
-            schedule.alpha_bar(torch.tensor([[wrong]]))
+            alpha_of(schedule, torch.tensor([[wrong]]))
     if schedule.steps:
         with pytest.raises(ValueError, match="off the grid"):
-            schedule.alpha_bar(torch.tensor([[0.5 / schedule.steps]], dtype=torch.float64))
+            alpha_of(schedule, torch.tensor([[0.5 / schedule.steps]], dtype=torch.float64))
 
 
 def test_survives_pickle_copy_and_state_dict(schedule: Schedule) -> None:
     times = grid(schedule)
-    expected = schedule.alpha_bar(times)
-    assert torch.equal(pickle.loads(pickle.dumps(schedule)).alpha_bar(times), expected)
+    expected = alpha_of(schedule, times)
+    assert torch.equal(alpha_of(pickle.loads(pickle.dumps(schedule)), times), expected)
     twin = copy.deepcopy(schedule)
     for buffer in twin.buffers():
         buffer.zero_()
     twin.load_state_dict(schedule.state_dict())
-    assert torch.equal(twin.alpha_bar(times), expected)
+    assert torch.equal(alpha_of(twin, times), expected)
 
 
 def test_a_change_of_dtype_leaves_float64(schedule: Schedule) -> None:
     times = grid(schedule)
-    assert torch.equal(copy.deepcopy(schedule).half().alpha_bar(times), schedule.alpha_bar(times))
+    assert torch.equal(alpha_of(copy.deepcopy(schedule).half(), times), alpha_of(schedule, times))
 
 
 def test_specification_makes_the_same_schedule_again(schedule: Schedule) -> None:
@@ -109,7 +123,7 @@ def test_specification_makes_the_same_schedule_again(schedule: Schedule) -> None
     again = build(plan, kernel=KERNELS["absorbing"], unigram=UNIGRAM)
     assert again.specification == schedule.specification
     if not plan.needs_kernel:
-        assert torch.equal(again.alpha_bar(grid(schedule)), schedule.alpha_bar(grid(schedule)))
+        assert torch.equal(alpha_of(again, grid(schedule)), alpha_of(schedule, grid(schedule)))
 
 
 @pytest.mark.parametrize("name", [name for name in CURVES if not parse(example_text(name)).needs_kernel])

@@ -1,0 +1,234 @@
+"""DiffusionBERT: absorbing diffusion whose schedule knows how much every token tells, and whose network is not told the time.
+
+He, Sun, Wang, Huang and Qiu 2022, arXiv:2211.15029.
+
+    q(x_t | x_0), spindle, equations 9 to 12       -> schedule "spindle": each token its own level
+    beta_t^i = 1 - abar_t^i / abar_{t-1}^i         -> Absorbing.reveal, at the levels of each token
+    the same with the base beta 1 / (T - t)        -> through_base: the released code, `diffusion-bert-code`
+    p(x_{t-1} | x_t): the estimate in place of x_0 -> Absorbing.posterior, levels of the most probable tokens: engine.looked_at
+    KL + lambda_h CE (D3PM, equation 5)            -> objectives_discrete.hybrid
+    time-agnostic decoding                         -> TokenDenoiser without time
+    generation from all masks, T / k steps         -> samplers_discrete.reveal_first, clocks.Chain.grid
+    top-K 30 in the paper's BLEU                   -> key `top_k`; off by default, because it trades diversity for quality
+
+Where paper and released code (Hzfinfdu/Diffusion-BERT) part, `diffusion-bert` follows the paper and `diffusion-bert-code` the
+code: the spindle's formula, and the reverse step. The code masks each token at its own level, but its reverse step believes that
+from s to t every token was masked at the base rate; that is no step of the process that it trains on. Neither follows the code in
+that
+
+- one t is drawn for every example, stratified, not one for a batch; padding is written, so its loss counts;
+- temperature and top-k act on the estimate of x_0. The code applies both to p(x_s | x_t), the mask among its states, so that a
+  low temperature also delays the revealing;
+- estimates name tokens, never the mask;
+- on a spindle neither has a likelihood. The published perplexity tells p(x_s | x_t) the levels of the true tokens. Without them,
+  levels of wrong guesses lie cut at 0 or 1 where the true ones move, the true step has probability 0, and the bound is infinite.
+  `diffusion-bert` has the usual bound on schedules that look at no token.
+
+A condition stands before its target, unmasked, and belongs to no average of the spindle. The released conditional code has the
+spindle switched off (its log frequencies are 0); the first version of the paper has no such task. lambda_h is that of either
+code. Network and training are this harness's, from scratch: no BERT, so no [CLS] and [SEP] to put around the canvas. Of the
+paper's ways to tell the time there is the one it ends with: none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from baselines.adapter import merged
+from baselines.discrete import DiscreteAdapter
+from baselines.engine import Diffusion, Objective
+from baselines.masked import MaskedAdapter
+from baselines.networks.sizes import width_for
+from baselines.networks.token_denoiser import TokenDenoiser
+from baselines.parts.categorical import NEVER, Absorbing
+from baselines.parts.clocks import Chain, Time
+from baselines.parts.complete import Complete
+from baselines.parts.conditioning import Canvas, Layout
+from baselines.parts.denoisers import Changed, Denoiser, Estimate, Told, select
+from baselines.parts.kernels import Kernel
+from baselines.parts.objectives_discrete import Term, hybrid
+from baselines.parts.samplers import Level
+from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.spaces import DiscreteSpace
+from baselines.parts.steps import Step
+from baselines.parts.timesteps import StratifiedTimes
+from baselines.training import Optimisation
+from harness.contracts import Example, Likelihood, TaskView
+from harness.design import Design
+from harness.schedules.base import Schedule
+from harness.tokenizer import PAD
+
+DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "chain": 2048, "batch": 16, "learning_rate": 3e-3, "top_k": None}
+AUXILIARY, AUXILIARY_CONDITIONAL = 1e-2, 3e-4  # lambda_h: LM1B; QQP and Quasar-T
+
+
+class TokenLevels(Diffusion):
+    """Diffusion whose schedule sees the tokens that are to be written, and padding where others are given."""
+
+    def alpha(self, t: Time, canvas: Canvas) -> Float[Tensor, "B L"]:
+        """See `Diffusion`."""
+        return super().alpha(t, replace(canvas, ids=canvas.ids.masked_fill(canvas.given, PAD)))
+
+
+class BaseTransitions(TokenLevels):
+    """The same, whose reverse step takes each token to have been masked at the base rate since s."""
+
+    def heard(
+        self, t: Time, s: Time, kept: Float[Tensor, "B L"], canvas: Canvas
+    ) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+        """See `Diffusion`."""
+        alpha_s = self.alpha(s, canvas)
+        return torch.where(canvas.given, 1.0, through_base(t, s, alpha_s)), alpha_s
+
+
+def through_base(t: Time, s: Time, alpha_s: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+    """What would be kept at t, were it masked between s and t like 1 - t: the product of 1 - beta, beta = 1 / (T - i)."""
+    return alpha_s * (1 - t) / (1 - s)
+
+
+def reveal_and_draw(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """Ancestral sampling that draws in the final step too, as released; see `reveal_first`."""
+    return reveal_first(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=False)
+
+
+class TopK:
+    """Leaves the k most probable tokens in every estimate, and of equally probable ones all (Fan et al. 2018, arXiv:1805.04833).
+
+    Args:
+        denoiser: what is wrapped.
+        k: how many; more than there are changes nothing.
+    """
+
+    def __init__(self, denoiser: Denoiser, k: int) -> None:
+        self.denoiser, self.k = denoiser, k
+
+    def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        """Estimate x0, cut."""
+        return Changed(self.denoiser(x_t, time, given, previous), self.cut)
+
+    def cut(self, x0_hat: Float[Tensor, "... V"]) -> Float[Tensor, "... V"]:
+        """Log-probabilities of what is left, normalised again."""
+        least = x0_hat.topk(min(self.k, x0_hat.shape[-1]), -1).values[..., -1:]
+        return x0_hat.masked_fill(x0_hat < least, NEVER).log_softmax(-1)
+
+    def select(self, rows: Int[Tensor, " C"]) -> "TopK":
+        """For some rows."""
+        return TopK(select(self.denoiser, rows), self.k)
+
+
+class DiffusionBERT(DiscreteAdapter):
+    """Text by unmasking, what tells most last.
+
+    Args:
+        schedule: a spindle, or any schedule of grain "sequence".
+        task: tokenizer and canvas.
+        width, layers, heads: of the transformer.
+        chain: training steps T for schedules that do not bring their own.
+        batch: examples per update.
+        learning_rate: its plateau, at width 128.
+        top_k: tokens that an estimate may draw from in sampling; `None` = all.
+    """
+
+    design = Design(
+        name="diffusion-bert", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
+        schedule="spindle", grains=("sequence", "content"), chain=2048, predicts="x0", conditioning="source in sequence, pinned",
+        posterior="joint", last_step="sample", unmasking="independent", temperature=True, paper="2211.15029",
+    )  # fmt: skip
+    sampling_keys: ClassVar[tuple[str, ...]] = ("top_k",)
+    process: ClassVar[type[Diffusion]] = TokenLevels
+
+    @staticmethod
+    def make_layout(task: TaskView) -> Layout:
+        """The target alone, or behind its source."""
+        return MaskedAdapter.make_layout(task)
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """AdamW."""
+        keys = checked(self.size)
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+
+    @classmethod
+    def kernel_for(cls, task: TaskView, **size: Any) -> Absorbing:
+        """The kernel, which mutual-information schedules are solved for."""
+        return Absorbing(len(task.tokenizer))
+
+    @classmethod
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
+        """The denoiser."""
+        tokens = len(task.tokenizer)
+        return TokenDenoiser(
+            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
+            layers=keys["layers"], heads=keys["heads"], timed=False,
+        )  # fmt: skip
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = checked(size)
+        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
+        return {"width": width}
+
+    def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
+        """Put the parts together."""
+        keys, kernel, clock = checked(size), self.kernel_for(task), Chain(schedule.steps or checked(size)["chain"])
+        auxiliary = AUXILIARY if task.family == "ucg" else AUXILIARY_CONDITIONAL
+        denoiser = self.network_of(task, keys)
+        assert isinstance(denoiser, Denoiser)
+        return self.process(
+            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, denoiser=denoiser,
+            schedule=schedule if schedule.grain == "content" else Complete(schedule),
+            objective=written(hybrid(kernel, auxiliary=auxiliary, scale=clock.span)), times=StratifiedTimes(clock.steps),
+            reverse=reveal_and_draw, clock=clock, time_input=clock.network_time,
+        )  # fmt: skip
+
+    def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
+        """Cut to the most probable tokens, where that is asked for."""
+        k = checked(self.size)["top_k"]
+        return denoiser if k is None else TopK(denoiser, k)
+
+    def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
+        """The bound on a schedule that looks at no token; `None` on a spindle, where it is infinite (see the module)."""
+        return None if self.diffusion.schedule.grain == "content" else super().likelihood(examples)
+
+
+class DiffusionBERTCode(DiffusionBERT):
+    """DiffusionBERT as released: log frequencies in the spindle, base rates in the reverse step.
+
+    Args:
+        schedule: a spindle; on others this is `DiffusionBERT`.
+        task, size: as there.
+    """
+
+    design = replace(
+        DiffusionBERT.design, name="diffusion-bert-code", schedule="spindle-log-frequency", grains=("content",)
+    )  # fmt: skip
+    process: ClassVar[type[Diffusion]] = BaseTransitions
+
+
+def checked(size: Mapping[str, Any]) -> dict[str, Any]:
+    """Size keys with their defaults.
+
+    Raises:
+        ValueError: an unknown key, or a `top_k` that is no number of tokens.
+    """
+    keys = merged(size, DEFAULTS)
+    k = keys["top_k"]
+    if k is not None and not (type(k) is int and k >= 1):
+        raise ValueError(f"top_k {k!r}, expected null (all tokens) or a whole number from 1 on")
+    return keys
+
+
+def written(term: Term) -> Objective:
+    """A term where tokens are to be written, 0 where they are given."""
+
+    def objective(step: Step) -> Float[Tensor, "B L"]:
+        return torch.where(step.given, 0.0, term(step))
+
+    return objective
