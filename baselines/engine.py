@@ -82,6 +82,10 @@ class Diffusion(nn.Module):
         """Signal that the schedule keeps at time t where tokens are to be written, and 1 where they are given."""
         return torch.where(canvas.given, 1.0, self.schedule.alpha_bar(t, canvas.ids))
 
+    def alpha_after(self, s: Time, canvas: Canvas) -> Float[Tensor, "B L"]:
+        """Signal kept when a reverse step has come to s: all of it at the data, whatever the schedule says of t = 0."""
+        return torch.where(s == 0, 1.0, self.alpha(s, canvas))
+
     def loss(self, canvas: Canvas, draws: TrainingDraws) -> Float[Tensor, " B"]:
         """Training loss of each example, in nats per position."""
         place, weight = draws.once("time", partial(self.times.sample, draws.batch))
@@ -98,7 +102,7 @@ class Diffusion(nn.Module):
         Args:
             alpha_t: signal kept at time t in place of the schedule's.
         """
-        alpha_t, alpha_s = self.alpha(t, canvas) if alpha_t is None else alpha_t, self.alpha(s, canvas)
+        alpha_t, alpha_s = self.alpha(t, canvas) if alpha_t is None else alpha_t, self.alpha_after(s, canvas)
         clean = self.space.encode(canvas.ids)
         x0 = clean if self.embed is None else self.embed(clean, self._first_level(canvas), draws)
         x_t = self.kernel.corrupt(x0, alpha_t, self.kernel.noise(draws, "corrupt", canvas.ids.shape[1]))
@@ -167,7 +171,7 @@ class Diffusion(nn.Module):
 
         estimate = Deferred(ask, splits=previous is None)
         canvas = prompt if self.schedule.grain != "content" else self._guess(prompt, estimate)
-        alpha_t, alpha_s = self.alpha(here, canvas), self.alpha(there, canvas)
+        alpha_t, alpha_s = self.alpha(here, canvas), self.alpha_after(there, canvas)
         x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)
         return self.pin(x_s, prompt), estimate
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from baselines.parts.categorical import mixed
 from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.spaces import DrawSource
 
@@ -261,7 +262,7 @@ class Mixed(Estimate):
     @property
     def x0_hat(self) -> Tensor:
         """See `Estimate`."""
-        return self._mixed(self.first.x0_hat, self.second.x0_hat)
+        return mixed(self.first.x0_hat, self.second.x0_hat, self.gamma)
 
     @property
     def raw(self) -> Tensor:
@@ -270,10 +271,7 @@ class Mixed(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self._mixed(self.first.at(chosen), self.second.at(chosen))
-
-    def _mixed(self, first: Tensor, second: Tensor) -> Tensor:
-        return (self.gamma * first + (1 - self.gamma) * second).log_softmax(-1)
+        return mixed(self.first.at(chosen), self.second.at(chosen), self.gamma)
 
 
 class ConditionDropout:
