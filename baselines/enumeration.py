@@ -154,7 +154,7 @@ def _move(diffusion: Diffusion, length: int, t: float, s: float, ending: Ending)
 
 def _all(log_law: Float[Tensor, "B L S"]) -> Float[Tensor, "B N"]:
     """Probability of every sequence where positions are independent."""
-    law = log_law.exp()
+    law = log_law.double().exp()
     everything = law[:, 0]
     for position in range(1, law.shape[1]):
         everything = (everything[:, :, None] * law[:, position, None]).flatten(1)

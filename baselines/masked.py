@@ -56,7 +56,7 @@ class MaskedAdapter(DiscreteAdapter):
 
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW; the weight average is reached early, as runs here are short."""
+        """AdamW; the last weights are kept, which the falling rate averages, as runs here are short."""
         keys = self.keys
         return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
 

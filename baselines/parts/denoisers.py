@@ -110,6 +110,10 @@ class Deferred(Estimate):
     Args:
         ask: makes the estimate of some rows, or of all (`None`).
         splits: whether rows may be asked for by themselves.
+
+    Attributes:
+        known: the estimate of all rows, once it was read whole. What a step looks at in some places only is not remembered:
+            whether all rows are among them depends on the batch, and what later steps are told must not.
     """
 
     def __init__(self, ask: Callable[[Int[Tensor, " C"] | None], Estimate], *, splits: bool = True) -> None:
@@ -133,9 +137,11 @@ class Deferred(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        rows = chosen.any(-1)
-        if self.known is not None or not self.splits or bool(rows.all()):
+        if self.known is not None or not self.splits:
             return self._all().at(chosen)
+        rows = chosen.any(-1)
+        if bool(rows.all()):
+            return self.ask(None).at(chosen)
         return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
 
 

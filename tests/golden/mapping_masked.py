@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from golden_conversions import at, first, flat, floats, ints, last_one_hot, row
+from golden_conversions import at, first, flat, floats, ints, last_one_hot
 from golden_stubs import ToyDenoiser
 
 from baselines.engine import Diffusion
@@ -50,7 +50,7 @@ def step_of(x0, x_t, x0_hat, t, alpha_t, alpha_s):
 def importance_time(noise, t):
     schedule = build(MDLM.design.schedule)
     least = build("geometric(sigma_min=0.001,sigma_max=0.001)").alpha_bar(floats([[0.0]]))
-    return ImportanceTimes(first(flat(time_at(schedule, least))).tolist(), schedule).between(floats(t))
+    return ImportanceTimes(float(time_at(schedule, least)), schedule).between(floats(t))
 
 
 def antithetic_times(u, eps):
@@ -138,7 +138,7 @@ def md4_reconstruction(schedule, V, N):
 def md4_grid(schedule, grid, steps, i):
     places = GRIDS[grid](steps, last=LAST_TIME)
     t, s = at(places, i), at(places[1:], i)
-    alpha_t, alpha_s = (build(MD4[schedule]).alpha_bar(row(time)) for time in (t, s))
+    alpha_t, alpha_s = (build(MD4[schedule]).alpha_bar(time.unsqueeze(0)) for time in (t, s))
     return {"s": s, "t": t, "unmask_prob": first(Absorbing(1).reveal(alpha_t, alpha_s))}
 
 
