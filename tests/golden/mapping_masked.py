@@ -79,24 +79,22 @@ def in_steps(kernel, x0_hat, x0, x_t, T, place, schedule):
     """T times one term of the bound in T steps."""
     here, there = Chain(T).interval(place)
     step = step_of(x0, x_t, x0_hat, here, schedule.alpha_bar(here), schedule.alpha_bar(there))
-    return first(times(T, bound_term(kernel))(step))
+    return times(T, bound_term(kernel))(step)
 
 
 def finite_subs(V, mask_index, x0, x_t, logits_LV, t, T):
     x0_hat = without_mask_column(logits_LV, mask_index)
-    return in_steps(Absorbing(mask_index), x0_hat, x0, x_t, T, Chain(T).index(floats([t])), build(LINEAR))
+    return first(in_steps(Absorbing(mask_index), x0_hat, x0, x_t, T, Chain(T).index(floats([t])), build(LINEAR)))
 
 
 def finite_d3pm(V, mask_index, x0, x_t, logits_LV, t, T):
     x0_hat = normalised(floats([logits_LV]))
-    return in_steps(Mixing(last_one_hot(V)), x0_hat, x0, x_t, T, Chain(T).index(floats([t])), build(LINEAR))
+    return first(in_steps(Mixing(last_one_hot(V)), x0_hat, x0, x_t, T, Chain(T).index(floats([t])), build(LINEAR)))
 
 
 def mdlm_reverse(V, mask_index, x0, x_t, logits_LV, t, s):
-    levels = level(MDLM.design.schedule, t), level(MDLM.design.schedule, s)
-    return first(
-        Absorbing(mask_index).posterior(ints([x_t]), without_mask_column(logits_LV, mask_index), *levels).probabilities()
-    )
+    levels, x0_hat = [level(MDLM.design.schedule, time) for time in (t, s)], without_mask_column(logits_LV, mask_index)
+    return first(Absorbing(mask_index).posterior(ints([x_t]), x0_hat, *levels).probabilities())
 
 
 # --- the guidance repository and Duo ---------------------------------------------------------------------------------
@@ -127,7 +125,7 @@ def md4_loss(schedule, V, mask_index, x0, z_t, logits_LV, t, T):
     step = step_of(x0, z_t, x0_hat, floats([[t]]), alpha, alpha)
     return {
         "continuous": first(per_canvas(masked_bound(kernel, form)(step))),
-        "discrete": per_canvas(in_steps(kernel, x0_hat, x0, z_t, T, Chain(T).place(floats([t])), form)),
+        "discrete": first(per_canvas(in_steps(kernel, x0_hat, x0, z_t, T, Chain(T).place(floats([t])), form))),
     }
 
 
@@ -166,10 +164,9 @@ def by_blocks(model, x0, mask, length):
     blocks = [places[start:][:length] for start in places[::length]]
     shown = [[mask if place in places[block[-1] :][1:] else x0[place] for place in places] for block in blocks]
     given = [[place not in block for place in places] for block in blocks]
-    pairs = zip(shown, given, strict=True)
-    return per_canvas(
-        torch.stack([exact_integral(model, model.objective, ints(ids), torch.tensor(pinned)) for ids, pinned in pairs])
-    )
+    canvases = [(ints(ids), torch.tensor(pinned)) for ids, pinned in zip(shown, given, strict=True)]
+    bounds = torch.stack([exact_integral(model, model.objective, *canvas) for canvas in canvases])
+    return first(per_canvas(bounds.unsqueeze(0)))
 
 
 def expected_unmasked(L, n, eps):

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 from toy_sentences import EXAMPLES, LENGTH, SENTENCES, view
 
 from baselines.enumeration import exact_integral
+from baselines.networks.initialise import initialise
 from baselines.parts.conditioning import Canvas
 from baselines.parts.randomness import Noise
 from harness.construction import construct, design_of
@@ -39,7 +40,8 @@ def asked(n, family="t2t", source=None):
 
 
 def sharpened(model, factor=5.0):
-    """The model with larger logits: an untrained network's law is almost even."""
+    """The model with weights from seed 0 and larger logits: an untrained network's law is almost even."""
+    initialise(model.diffusion, torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.diffusion.denoiser.head.weight.mul_(factor)
     return model
