@@ -95,21 +95,28 @@ class DiscreteAdapter(DiffusionAdapter):
         for part, draw in enumerate(draws):
             t, s = clock.interval(clock.place((part + draw.uniform("time")) / len(draws)))
             terms.append(clock.span * self._written(canvas, self.bound_term(_precise(self.diffusion.step(canvas, t, s, draw)))))
-        estimates = torch.stack(terms, -1)
-        if isinstance(clock, Continuum):
-            return estimates + torch.stack([self._ends(canvas, clock, draw) for draw in draws], -1)
-        ends = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
-        last = self.diffusion.schedule.alpha_bar(ends, canvas.ids)
-        return estimates + self._written(canvas, self.kernel.prior_divergence(canvas.ids, last))[:, None]
+        estimates = torch.stack(terms, -1) + self.beginning(canvas, draws)
+        return estimates + self.ending(canvas, clock.first, draws) if isinstance(clock, Continuum) else estimates
 
-    def _ends(self, canvas: Canvas, clock: Continuum, draw: Draws) -> Float[Tensor, " B"]:
-        """What lies beyond a continuum, in one reverse step each: from nothing kept to t = 1, from the first time to the data."""
-        t = torch.full((len(canvas.ids), 1), clock.first, dtype=torch.float64, device=canvas.ids.device)
-        one, zero = torch.ones_like(t), torch.zeros_like(t)
-        term = bound_term(self.kernel)
-        last = self.diffusion.step(canvas, t, zero, draw)
-        opening = self.diffusion.step(canvas, one, one, draw, alpha_t=torch.where(canvas.given, 1.0, zero))
-        return self._written(canvas, term(_precise(last))) + self._written(canvas, term(_precise(opening)))
+    def beginning(self, canvas: Canvas, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
+        """What t = 1 itself costs: the divergence from the prior; in continuous time `opening`, estimated by every draw."""
+        if isinstance(self.diffusion.clock, Continuum):
+            return torch.stack([self.opening(canvas, draw) for draw in draws], -1)
+        one = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
+        last = self.diffusion.schedule.alpha_bar(one, canvas.ids)
+        return self._written(canvas, self.kernel.prior_divergence(canvas.ids, last))[:, None]
+
+    def opening(self, canvas: Canvas, draw: Draws) -> Float[Tensor, " B"]:
+        """A reverse step from nothing kept to t = 1."""
+        one = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
+        nothing = torch.where(canvas.given, one, 0.0)
+        return self._written(canvas, bound_term(self.kernel)(_precise(self.diffusion.step(canvas, one, one, draw, nothing))))
+
+    def ending(self, canvas: Canvas, first: float, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
+        """What lies between the data and the first time: a reverse step, estimated by every draw."""
+        t = torch.full((len(canvas.ids), 1), first, dtype=torch.float64, device=canvas.ids.device)
+        steps = [self.diffusion.step(canvas, t, torch.zeros_like(t), draw) for draw in draws]
+        return torch.stack([self._written(canvas, bound_term(self.kernel)(_precise(step))) for step in steps], -1)
 
     @staticmethod
     def _written(canvas: Canvas, values: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:

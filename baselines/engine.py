@@ -90,7 +90,11 @@ class Diffusion(nn.Module):
         Args:
             kept: signal that is kept at t.
         """
-        return kept, self.alpha(s, canvas)
+        return kept, self.alpha_after(s, canvas)
+
+    def alpha_after(self, s: Time, canvas: Canvas) -> Float[Tensor, "B L"]:
+        """Signal kept when a reverse step has come to s: all of it at the data, whatever the schedule says of t = 0."""
+        return torch.where(s == 0, 1.0, self.alpha(s, canvas))
 
     def loss(self, canvas: Canvas, draws: TrainingDraws) -> Float[Tensor, " B"]:
         """Training loss of each example, in nats per position."""

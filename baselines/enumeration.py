@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.engine import Diffusion
@@ -62,9 +62,10 @@ def exact_bound(diffusion: Diffusion, ids: Int[Tensor, " L"]) -> ExactBound:
     return ExactBound(terms, kernel.prior_divergence(ids[None], last).sum())
 
 
-def _everywhere(ids: Int[Tensor, " L"], states: int) -> Canvas:
+def _everywhere(ids: Int[Tensor, " L"], states: int, given: Bool[Tensor, " L"] | None = None) -> Canvas:
     rows = ids.expand(states ** len(ids), -1)
-    return Canvas(ids=rows, given=torch.zeros_like(rows, dtype=torch.bool))
+    pinned = torch.zeros_like(ids, dtype=torch.bool) if given is None else given
+    return Canvas(ids=rows, given=pinned.expand_as(rows))
 
 
 def _expected(diffusion: Diffusion, term: Term, canvas: Canvas, place: Tensor) -> Float[Tensor, ""]:
@@ -83,20 +84,29 @@ def arrived(diffusion: Diffusion, canvas: Canvas, x_t: Int[Tensor, "N L"], t: Ti
     estimate = diffusion.denoiser(x_t, diffusion.time_input(t), canvas.given, None)
     return Step(
         ids=canvas.ids, given=canvas.given, clean=canvas.ids, x0=canvas.ids, x_t=x_t, estimate=estimate, t=t,
-        alpha_t=diffusion.alpha(t, canvas), alpha_s=diffusion.alpha(s, canvas),
+        alpha_t=diffusion.alpha(t, canvas), alpha_s=diffusion.alpha_after(s, canvas),
         alpha_T=diffusion.schedule.alpha_bar(torch.ones_like(t), canvas.ids), first=s == 0,
     )  # fmt: skip
 
 
 @torch.no_grad()
-def exact_integral(diffusion: Diffusion, term: Term, ids: Int[Tensor, " L"], nodes: int = 32) -> Float[Tensor, ""]:
+def exact_integral(
+    diffusion: Diffusion, term: Term, ids: Int[Tensor, " L"], given: Bool[Tensor, " L"] | None = None, nodes: int = 32
+) -> Float[Tensor, ""]:
     """The integral over time of a term of a continuous bound of one sequence, by Gauss-Legendre quadrature.
 
     It is exact for terms that are polynomials in t of degree below 2 `nodes`.
+
+    Args:
+        diffusion: the model.
+        term: one term of the bound.
+        ids: the sequence; positions that are given may hold any state, a mask too.
+        given: positions that are pinned and not scored; `None` = none.
+        nodes: times of the quadrature.
     """
     clock = diffusion.clock
     assert isinstance(clock, Continuum)
-    canvas = _everywhere(ids, kernel_of(diffusion).states)
+    canvas = _everywhere(ids, kernel_of(diffusion).states, given)
     places, weights = numpy.polynomial.legendre.leggauss(nodes)
     times = clock.place(torch.from_numpy((places + 1) / 2))
     terms = torch.stack([_expected(diffusion, term, canvas, time) for time in times])
@@ -146,7 +156,7 @@ def _move(diffusion: Diffusion, length: int, t: float, s: float, ending: Ending)
 
 def _all(log_law: Float[Tensor, "B L S"]) -> Float[Tensor, "B N"]:
     """Probability of every sequence where positions are independent."""
-    law = log_law.exp()
+    law = log_law.double().exp()
     everything = law[:, 0]
     for position in range(1, law.shape[1]):
         everything = (everything[:, :, None] * law[:, position, None]).flatten(1)

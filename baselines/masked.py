@@ -1,10 +1,11 @@
 """What systems share whose noise is a mask and whose estimate names tokens: the bound, conditions, guidance."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
@@ -13,13 +14,13 @@ from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Clock, Continuum, Grid
-from baselines.parts.conditioning import Layout, SourceThenTarget, TargetOnly
+from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget, TargetOnly
 from baselines.parts.denoisers import ConditionDropout, Denoiser, Guided
 from baselines.parts.objectives_discrete import Term, bound_term, masked_bound, times
 from baselines.parts.samplers import Reverse
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import ContinuousTimes, StratifiedTimes
-from baselines.training import Optimisation
+from baselines.training import Draws, Optimisation
 from harness.contracts import TaskView
 from harness.schedules.base import Schedule
 
@@ -56,7 +57,7 @@ class MaskedAdapter(DiscreteAdapter):
 
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW; the weight average is reached early, as runs here are short."""
+        """AdamW; the last weights are kept, which the falling rate averages, as runs here are short."""
         keys = self.keys
         return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
 
@@ -121,6 +122,10 @@ class MaskedAdapter(DiscreteAdapter):
         kernel = self.kernel
         assert isinstance(kernel, Absorbing)
         return masked_bound(kernel, self.diffusion.schedule) if self.diffusion.clock.steps is None else bound_term(kernel)
+
+    def beginning(self, canvas: Canvas, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
+        """A reverse step from nothing but masks, which is what samplers begin with, to what a schedule keeps at t = 1."""
+        return self.opening(canvas, draws[0])[:, None]
 
     def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Guided, where a weight is given."""

@@ -74,6 +74,10 @@ class Unmasking:
         masked = torch.cat([revealed, torch.log1p(-self.reveal)[..., None].to(self.log_x0.dtype)], -1)
         return torch.where((self.x_t == self.mask)[..., None], masked, point(self.x_t, self.mask + 1).to(masked.dtype))
 
+    def probabilities(self) -> Float[Tensor, "B L S"]:
+        """The whole law, the mask last."""
+        return self.log_probabilities().exp()
+
     def sample(self, noise: Pairs) -> Ids:
         """Tokens are drawn only at the positions that are revealed."""
         chosen = (self.x_t == self.mask) & (noise[..., 0] < self.reveal)
@@ -97,6 +101,20 @@ def point(ids: Int[Tensor, "*batch"], states: int) -> Float[Tensor, "*batch S"]:
 def normalised(logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
     """Log-probabilities of tokens from a network's output, in float32 at least."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+
+
+def mixed(first: Float[Tensor, "*batch S"], second: Float[Tensor, "*batch S"], gamma: float) -> Float[Tensor, "*batch S"]:
+    """Log-probabilities of two laws, mixed with weights gamma and 1 - gamma and normalised.
+
+    Discrete classifier-free guidance (Schiff et al. 2024, arXiv:2412.10193, section 3.1) mixes estimates of x_0 under absorbing
+    noise and reverse laws of x_s under uniform noise.
+
+    Args:
+        first: log-probabilities with the condition.
+        second: log-probabilities without it.
+        gamma: weight of the condition.
+    """
+    return (gamma * first + (1 - gamma) * second).log_softmax(-1)
 
 
 def joint(log_transition: Float[Tensor, "B L S"], log_marginal: Float[Tensor, "B L S"], *, floor: float = 0.0) -> Categorical:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from baselines.parts.categorical import mixed
 from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.spaces import DrawSource
 
@@ -151,6 +152,10 @@ class Deferred(Estimate):
 
     Args:
         ask: makes the estimate of some rows, or of all (`None`).
+
+    Attributes:
+        known: the estimate of all rows, once it was read whole. What a step looks at in some places only is not remembered:
+            whether all rows are among them depends on the batch, and what later steps are told must not.
     """
 
     def __init__(self, ask: Callable[[Int[Tensor, " C"] | None], Estimate]) -> None:
@@ -175,9 +180,11 @@ class Deferred(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
+        if self.known is not None:
+            return self.known.at(chosen)
         rows = chosen.any(-1)
-        if self.known is not None or bool(rows.all()):
-            return self.whole().at(chosen)
+        if bool(rows.all()):
+            return self.ask(None).at(chosen)
         return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
 
 
@@ -304,7 +311,7 @@ class Mixed(Estimate):
     @property
     def x0_hat(self) -> Tensor:
         """See `Estimate`."""
-        return self._mixed(self.first.x0_hat, self.second.x0_hat)
+        return mixed(self.first.x0_hat, self.second.x0_hat, self.gamma)
 
     @property
     def raw(self) -> Tensor:
@@ -313,10 +320,7 @@ class Mixed(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self._mixed(self.first.at(chosen), self.second.at(chosen))
-
-    def _mixed(self, first: Tensor, second: Tensor) -> Tensor:
-        return (self.gamma * first + (1 - self.gamma) * second).log_softmax(-1)
+        return mixed(self.first.at(chosen), self.second.at(chosen), self.gamma)
 
 
 class ConditionDropout:

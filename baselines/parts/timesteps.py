@@ -3,12 +3,16 @@
 Every `sampling` function here returns ascending indices; a sampler walks them backwards.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from harness.schedules.base import Schedule
 
 Indices = Int[Tensor, "K"]
 Weights = Float[Tensor, "T"]
@@ -286,3 +290,56 @@ class ContinuousTimes(nn.Module):
 
     def observe(self, t: Float[Tensor, "B"], loss: Float[Tensor, "B"]) -> None:
         """Nothing is learnt."""
+
+
+def time_at(schedule: Schedule, alpha: Float[Tensor, "*shape"], first: float = 0.0) -> Float[Tensor, "*shape"]:
+    """The time from `first` on at which a schedule of grain "sequence" keeps so much, by bisection."""
+    low, high = torch.full_like(alpha, first), torch.ones_like(alpha)
+    for _ in range(60):
+        middle = (low + high) / 2
+        late = schedule.alpha_bar(middle.view(-1, 1)).view_as(alpha) < alpha
+        low, high = torch.where(late, low, middle), torch.where(late, middle, high)
+    return high
+
+
+class ImportanceTimes(ContinuousTimes):
+    """Times at which the logarithm of the masked share 1 - alpha is spread evenly, one from each of B equal parts of it.
+
+    Every time then weighs the same in the bound of absorbing noise: the loss of a masked token times -alpha' / (1 - alpha)
+    times the weight of its time is the same at all times. Sahoo et al. 2024 (MDLM, arXiv:2406.07524), released option; the
+    weights here are 1 over the density relative to the uniform one, so that the mean is that of `ContinuousTimes`.
+
+    Args:
+        first: the earliest time.
+        schedule: of grain "sequence", without steps.
+
+    Raises:
+        ValueError: the schedule masks nothing at the earliest time.
+    """
+
+    def __init__(self, first: float, schedule: Schedule) -> None:
+        super().__init__(first)
+        self.alpha_bar, self.rate = schedule.alpha_bar, schedule.rate
+        self.time_at = partial(time_at, schedule, first=first)
+        self.log_shares = torch.log1p(-schedule.alpha_bar(torch.tensor([[first], [1.0]], dtype=torch.float64)))[:, 0].tolist()
+        if self.log_shares[0] == -math.inf:
+            raise ValueError(
+                f"schedule {schedule.specification} masks nothing at t = {first:g}, so the logarithm of the masked share has no "
+                "first value; draw the times evenly"
+            )
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        """See `ContinuousTimes`."""
+        t, _ = super().sample(batch, generator)
+        return t, self.weights(t)
+
+    def between(self, share: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """See `ContinuousTimes`."""
+        low, high = self.log_shares
+        return self.time_at(-torch.expm1(low + (high - low) * share))
+
+    def weights(self, t: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+        """1 over the density of times relative to the uniform one."""
+        low, high = self.log_shares
+        share, growth = 1 - self.alpha_bar(t[:, None])[:, 0], -self.rate(t[:, None])[:, 0]
+        return (high - low) * share / (growth * (1 - self.first))

@@ -81,7 +81,7 @@ class BaseTransitions(TokenLevels):
         self, t: Time, s: Time, kept: Float[Tensor, "B L"], canvas: Canvas
     ) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
         """See `Diffusion`."""
-        alpha_s = self.alpha(s, canvas)
+        alpha_s = self.alpha_after(s, canvas)
         return torch.where(canvas.given, 1.0, through_base(t, s, alpha_s)), alpha_s
 
 

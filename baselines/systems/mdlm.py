@@ -8,6 +8,7 @@ Sahoo, Arriola, Schiff, Gokaslan, Marroquin, Chiu, Rush and Kuleshov 2024, arXiv
     continuous bound, equation 10                     -> objectives_discrete.masked_bound
     bound with T steps, equation 7                    -> objectives_discrete.bound_term, T times, on schedules with steps
     low-discrepancy times, appendix C.3, as released  -> timesteps.ContinuousTimes
+    importance sampling of times, released option     -> timesteps.ImportanceTimes, `times: importance`
     ancestral sampling, equation 6, with its cache    -> samplers_discrete.reveal_first
     last step: the mode of what is masked still       -> clocks.uniform_grid, samplers_discrete.reveal_first
     classifier-free guidance (arXiv:2412.10193)       -> denoisers.Guided, denoisers.ConditionDropout
@@ -21,15 +22,19 @@ network is this harness's transformer, without dropout.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from baselines.engine import Times
 from baselines.masked import MaskedAdapter
 from baselines.parts.clocks import Grid, uniform_grid
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.timesteps import ImportanceTimes
 from harness.design import Design
 
 DEFAULTS = {
-    "width": 128, "layers": 4, "heads": 4, "batch": 16, "learning_rate": 3e-3, "condition_dropout": 0.1, "guidance": None,
+    "width": 128, "layers": 4, "heads": 4, "batch": 16, "learning_rate": 3e-3, "times": "stratified",
+    "condition_dropout": 0.1, "guidance": None,
 }  # fmt: skip
+TIMES = ("stratified", "importance")
 LAST_TIME = 1e-5
 
 
@@ -42,6 +47,7 @@ class MDLM(MaskedAdapter):
         width, layers, heads: of the transformer.
         batch: examples per update.
         learning_rate: its plateau, at width 128.
+        times: how continuous time is drawn in training: "stratified", evenly, or "importance", so that all weigh the same.
         condition_dropout: share of training examples whose condition is hidden.
         guidance: weight gamma of the condition in classifier-free guidance; `None` = unguided.
     """
@@ -53,6 +59,25 @@ class MDLM(MaskedAdapter):
         loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """See `MaskedAdapter`.
+
+        Raises:
+            ValueError: `times` that are not known, too.
+        """
+        keys = super().checked(size)
+        if keys["times"] not in TIMES:
+            raise ValueError(f"times {keys['times']!r} is none of {', '.join(TIMES)}")
+        return keys
+
+    def times(self) -> Times:
+        """See `MaskedAdapter`."""
+        if self.keys["times"] == "stratified":
+            return super().times()
+        assert self.schedule is not None
+        return ImportanceTimes(self.first_time, self.schedule)
 
     def grid(self, steps: int) -> Grid:
         """Equal pieces of time."""

@@ -28,6 +28,9 @@ QUIRKS = {
         "the coded inverse of the linear schedule does not invert it, and no published setting calls it",
         frozenset({"linear.rev_std_of_std_AS_CODE"}),
     ),
+    "precision.max_gumbel-01": Quirk(
+        "how far Gumbel noise of float32 draws reaches; draws here invert a sum in float64, and no noise of that kind is made"
+    ),
     "seqdiffuseq.logvar_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
     "seqdiffuseq.std_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
 }

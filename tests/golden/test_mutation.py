@@ -51,6 +51,10 @@ UNSEEN_CHANGES = {
         "1 - removed(self._curve, taken)": LEVELS,
     },
     "baselines.parts.chains:joint_information": {"pair * (_log(pair) - _log(independent))": LEVELS},
+    "baselines.parts.clocks:Chain.place": {"self.steps - 1": "no case has a share of 1"},
+    "baselines.parts.clocks:Continuum.__init__": {"1 - first": "every case begins at t = 0; test_mdlm.py sees it"},
+    "baselines.parts.clocks:Continuum.network_time": {"1000 * t[:, 0]": "no stub network listens; test_md4.py sees it"},
+    "baselines.parts.clocks:Continuum.place": {"share * self.span": "every case begins at t = 0; test_mdlm.py sees it"},
     "baselines.parts.conditioning:side_by_side": {
         "len(source) - len(target)": "where a case cuts a row, the source is longer until the row fits",
     },
@@ -64,6 +68,7 @@ UNSEEN_CHANGES = {
         "longer * (each + 1)": "no case has two longer steps of more than one token; test_remasking.py sees it",
         "each + 1": "no case has two longer steps of more than one token; test_remasking.py sees it",
     },
+    "baselines.parts.timesteps:ImportanceTimes.__init__": {"-math.inf": "refuses schedules without masks at the first time"},
     "baselines.parts.timesteps:respaced": {"size + (part < longer)": "every case's chain divides into equal parts"},
     "baselines.parts.timesteps:strided": {"T + 1": "no case has a stride of T or T - 1"},
     "harness.schedules.closed_form:CosinePlain.curve": {
