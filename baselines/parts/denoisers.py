@@ -40,6 +40,10 @@ class Estimate:
         """The estimate of x0 at some positions, in their order."""
         return self.x0_hat[chosen]
 
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """The network's own output at some positions, in their order."""
+        return self.raw[chosen]
+
 
 class Readout(Estimate):
     """Log-probabilities over tokens that are read off hidden states only where they are looked at.
@@ -74,7 +78,11 @@ class Readout(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self.normalised(self.head(self.hidden[chosen]))
+        return self.normalised(self.raw_at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.head(self.hidden[chosen])
 
 
 class Changed(Estimate):
@@ -101,6 +109,10 @@ class Changed(Estimate):
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         return self.change(self.estimate.at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.estimate.raw_at(chosen)
 
 
 class Deferred(Estimate):
@@ -132,10 +144,20 @@ class Deferred(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.at(inside)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.raw_at(inside)
+
+    def _of_rows_with(self, chosen: Bool[Tensor, "B L"]) -> tuple[Estimate, Bool[Tensor, "C L"]]:
+        """The estimate of the rows with chosen positions, and which those are among them."""
         rows = chosen.any(-1)
         if self.known is not None or not self.splits or bool(rows.all()):
-            return self._all().at(chosen)
-        return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
+            return self._all(), chosen
+        return self.ask(rows.nonzero()[:, 0]), chosen[rows]
 
 
 @runtime_checkable
@@ -271,6 +293,10 @@ class Mixed(Estimate):
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         return self._mixed(self.first.at(chosen), self.second.at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """That of the first."""
+        return self.first.raw_at(chosen)
 
     def _mixed(self, first: Tensor, second: Tensor) -> Tensor:
         return (self.gamma * first + (1 - self.gamma) * second).log_softmax(-1)

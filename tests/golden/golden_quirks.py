@@ -28,6 +28,9 @@ QUIRKS = {
         "the coded inverse of the linear schedule does not invert it, and no published setting calls it",
         frozenset({"linear.rev_std_of_std_AS_CODE"}),
     ),
+    "sedd.exponential_race-01": Quirk(
+        "a race in float32 whose constants cut off rare tokens; samplers here invert a float64 sum (randomness.categorical)"
+    ),
     "seqdiffuseq.logvar_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
     "seqdiffuseq.std_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
 }

@@ -41,7 +41,7 @@ TENSOR_CONVERSIONS = {
     "__init__", "bool", "double", "expand", "flatten", "flip", "isnan", "logical_not", "long", "mT", "shape", "to", "tolist",
     "unsqueeze", "view", "view_as",
 }  # fmt: skip
-PRODUCT_METHODS = {"mode"}
+PRODUCT_METHODS = {"index", "mode"}
 """Methods of the product that a tensor has too."""
 NUMPY_TYPES = {"generic", "ndarray"}
 
