@@ -94,6 +94,7 @@ class DiscreteAdapter(DiffusionAdapter):
         one, zero = torch.ones_like(t), torch.zeros_like(t)
         term = bound_term(self.kernel)
         last = self.diffusion.step(canvas, t, zero, draw)
+        last = replace(last, alpha_s=torch.ones_like(last.alpha_s))  # the data themselves, also where a schedule begins below 1
         opening = self.diffusion.step(canvas, one, one, draw, alpha_t=torch.where(canvas.given, 1.0, zero))
         return self._written(canvas, term(_precise(last))) + self._written(canvas, term(_precise(opening)))
 

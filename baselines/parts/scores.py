@@ -41,8 +41,8 @@ def bounded(alpha: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def remaining(alpha_t: Float[Tensor, "*shape"], alpha_s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """exp(-d), d the total noise between two times: the share of tokens that it leaves alone."""
-    return bounded(alpha_t) / bounded(alpha_s)
+    """exp(-d), d the total noise between two times: the share of tokens that it leaves alone; below 1 where alpha_s is 1."""
+    return bounded(alpha_t) / alpha_s.clamp_min(LEAST)
 
 
 # --- from a network's output to log-scores ---------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def score_bound(kernel: Mixing, schedule: Schedule) -> Term:
         moved = changeable(kernel, step.x_t, step.alpha_t)
         alpha, x_t = step.alpha_t[moved], step.x_t[moved]
         log_score = log_scores(kernel, step.estimate.raw_at(moved), alpha)
-        rate = noise_rate(bounded(step.alpha_t), schedule.rate(step.t, step.ids))[moved]
+        rate = noise_rate(bounded(alpha), schedule.rate(step.t, step.ids).expand_as(moved)[moved])
         entropy = rate * score_entropy(kernel, log_score, x_t, step.ids[moved], alpha)
         return torch.zeros_like(step.alpha_t).masked_scatter(moved, entropy)
 
