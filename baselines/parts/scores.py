@@ -9,6 +9,7 @@ Where everything is destroyed (alpha = 0) or nothing is (alpha = 1) scores are i
 [1e-12, 1 - 1e-12].
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from baselines.parts.categorical import Absorbing, Mixing
+from baselines.parts.categorical import Absorbing, Mixing, normalised
 from baselines.parts.denoisers import Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import Term
@@ -51,6 +52,38 @@ def zero_at_own(log_score: Float[Tensor, "*batch S"], x_t: Int[Tensor, "*batch"]
     return log_score.scatter_(-1, x_t[..., None], 0.0)
 
 
+class OwnZero(Estimate):
+    """An estimate whose raw output is the log-scores of all tokens, where x_t is always one: its own is set to 0.
+
+    Normalised they are the law of x_t at each position given the others, which stands for that of x_0.
+
+    Args:
+        estimate: whose raw output is taken.
+        x_t: the states it was made from.
+    """
+
+    def __init__(self, estimate: Estimate, x_t: Int[Tensor, "B L"]) -> None:
+        self.estimate, self.x_t = estimate, x_t
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return normalised(self.raw)
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return zero_at_own(self.estimate.raw, self.x_t)
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return normalised(self.raw_at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return zero_at_own(self.estimate.raw_at(chosen), self.x_t[chosen])
+
+
 def log_scores(kernel: Mixing, logits: Float[Tensor, "M W"], alpha: Amount) -> Float[Tensor, "M W"]:
     """Log-scores of outputs; absorbing ones are divided by (exp(sigma) - 1) V, so that outputs of 0 mean a law over tokens.
 
@@ -59,7 +92,7 @@ def log_scores(kernel: Mixing, logits: Float[Tensor, "M W"], alpha: Amount) -> F
     if not isinstance(kernel, Absorbing):
         return logits
     kept = bounded(alpha)
-    return logits + (torch.log(kept / (1 - kept)) - torch.tensor(kernel.mask).log())[:, None].to(logits.dtype)
+    return logits + (torch.log(kept / (1 - kept)) - math.log(kernel.mask))[:, None].to(logits.dtype)
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------
@@ -75,7 +108,7 @@ def score_entropy(kernel: Mixing, log_score: Scores, x_t: Tokens, x0: Tokens, al
     reached = kept * (x_t == x0) + (1 - kept) * law[x_t]
     spread, sharp = (1 - kept) / reached, kept / reached  # r_y = spread * pi_y + sharp where y is x_0
 
-    positive = log_score.exp().sum(-1, dtype=torch.float64) - inside
+    positive = log_score.exp().sum(-1).double() - inside
     at_x0 = log_score.gather(-1, x0[:, None])[:, 0].double()
     negative = spread * (log_score @ tokens.to(log_score.dtype)).double() + sharp * at_x0
 

@@ -7,7 +7,7 @@ Lou, Meng and Ermon 2024, arXiv:2310.16834.
     denoising score entropy with its constant (theorem 3.4)        -> scores.score_entropy
     the bound (theorem 3.6)                                        -> scores.score_bound
     absorbing scores divided by (exp(sigma) - 1) V, as released    -> scores.log_scores
-    the log-score of x_t is 0                                      -> scores.zero_at_own; a mask has no output
+    the log-score of x_t is 0                                      -> scores.OwnZero; a mask has no output
     Euler steps (section 4.1)                                      -> scores.EulerSteps
     Tweedie tau-leaping (theorem 4.2), the last denoising step     -> scores.analytic_step
     prompts and infilling by known tokens (section 4.2)            -> engine: given positions are pinned
@@ -35,19 +35,19 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion
 from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
-from baselines.parts.categorical import Absorbing, Mixing, Uniform, normalised
+from baselines.parts.categorical import Absorbing, Mixing, Uniform
 from baselines.parts.clocks import Continuum, Grid, Time, uniform_grid
 from baselines.parts.conditioning import Layout
-from baselines.parts.denoisers import Estimate, Readout
+from baselines.parts.denoisers import Estimate
 from baselines.parts.objectives_discrete import Term
-from baselines.parts.scores import LEAST, EulerSteps, analytic_step, score_bound, zero_at_own
+from baselines.parts.scores import LEAST, EulerSteps, OwnZero, analytic_step, score_bound
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import ContinuousTimes
 from baselines.training import Optimisation
@@ -80,7 +80,7 @@ class ScoreNetwork(TokenDenoiser):
         estimate = super().forward(x_t, time, given, previous)
         if self.embedding.num_embeddings > self.head.out_features:
             return estimate
-        return Readout(zero_at_own(estimate.raw, x_t), nn.Identity(), normalised)
+        return OwnZero(estimate, x_t)
 
 
 class SEDD(DiscreteAdapter):

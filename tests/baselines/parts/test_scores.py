@@ -10,7 +10,17 @@ from baselines.parts.categorical import Absorbing, Uniform, normalised, point
 from baselines.parts.chains import DiscretisedGaussian
 from baselines.parts.denoisers import Changed, Deferred, Estimate, Mixed, Readout
 from baselines.parts.samplers import Timed
-from baselines.parts.scores import EulerSteps, analytic, analytic_step, euler, log_scores, remaining, reverse_rates, score_entropy
+from baselines.parts.scores import (
+    EulerSteps,
+    OwnZero,
+    analytic,
+    analytic_step,
+    euler,
+    log_scores,
+    remaining,
+    reverse_rates,
+    score_entropy,
+)
 from harness.schedules.names import build
 
 TOKENS = 4
@@ -238,6 +248,13 @@ def test_outputs_at_some_positions_are_those_of_the_whole_however_they_are_wrapp
     for estimate in (read, Estimate(read.x0_hat, read.raw), Changed(read, torch.neg), Mixed(read, read, 0.5)):
         assert torch.allclose(estimate.raw_at(chosen), head(hidden)[chosen])
         assert torch.equal(estimate.raw, read.raw)
+    x_t = torch.arange(10).view(2, 5) % TOKENS
+    zeroed = OwnZero(Estimate(read.x0_hat, read.raw.detach().clone()), x_t)
+    assert torch.equal(zeroed.raw_at(chosen), zeroed.raw[chosen])
+    assert not zeroed.raw.gather(-1, x_t[..., None]).any()
+    assert (zeroed.raw == 0).sum() == 10
+    assert torch.equal(zeroed.at(chosen), zeroed.raw[chosen].log_softmax(-1))
+    assert torch.equal(zeroed.x0_hat[chosen], zeroed.at(chosen))
     whole = Deferred(lambda rows: read, splits=False)
     assert torch.equal(whole.raw_at(chosen), read.raw_at(chosen))
     assert whole.known is read
