@@ -19,7 +19,7 @@ from baselines.parts.clocks import Grid
 from baselines.parts.conditioning import Canvas, Layout, Source
 from baselines.parts.denoisers import Calls, Denoiser, Tempered, counted
 from baselines.parts.randomness import Noise
-from baselines.parts.samplers import Reverse
+from baselines.parts.samplers import Undo
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import schedule_for, view_from_json, view_to_json
 from harness.contracts import (
@@ -205,7 +205,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         return self.diffusion.denoiser
 
     def _sample(
-        self, jobs: Sequence[tuple[Request, int]], grid: Grid, reverse: Reverse, temperature: float, calls: Calls
+        self, jobs: Sequence[tuple[Request, int]], grid: Grid, reverse: Undo, temperature: float, calls: Calls
     ) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
         requests = [request for request, _ in jobs]
@@ -219,7 +219,7 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         ids = self.diffusion.sample(canvas, Noise(seeds), grid, denoiser, reverse, calls)
         return [tuple(row) for row in self.layout.targets(replace(canvas, ids=ids))]
 
-    def reverse_for(self, steps: int) -> Reverse:
+    def reverse_for(self, steps: int) -> Undo:
         """The reverse step of a sampler that is asked for so many steps."""
         return self.diffusion.reverse
 

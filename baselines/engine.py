@@ -16,7 +16,7 @@ from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, OfRow
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise
-from baselines.parts.samplers import Reverse
+from baselines.parts.samplers import Timed, Undo
 from baselines.parts.spaces import DrawSource, TokenSpace
 from baselines.parts.steps import Step
 from harness.schedules.base import Schedule
@@ -67,12 +67,12 @@ class Diffusion(nn.Module):
 
     def __init__(
         self, *, space: TokenSpace, kernel: Kernel, schedule: Schedule, denoiser: Denoiser, objective: Objective, times: Times,
-        reverse: Reverse, clock: Clock, time_input: TimeInput,
+        reverse: Undo, clock: Clock, time_input: TimeInput,
         embed: Callable[[Tensor, Float[Tensor, "B #L"], DrawSource], Tensor] | None = None, hide: Hide | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if schedule.steps is not None and schedule.steps != clock.steps:
-            counted = f"{clock.steps} steps" if clock.steps else "no steps"
+            counted = f"{clock.steps} steps" if clock.steps else "no steps; take one in closed form, without @T"
             raise ValueError(f"schedule {schedule.specification} has {schedule.steps} steps, the system counts {counted}")
         self.space, self.kernel, self.schedule, self.denoiser = space, kernel, schedule, denoiser
         self.objective, self.times, self.reverse = objective, times, reverse
@@ -140,7 +140,7 @@ class Diffusion(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, prompt: Canvas, noise: Noise, grid: Grid, denoiser: Denoiser | None = None, reverse: Reverse | None = None,
+        self, prompt: Canvas, noise: Noise, grid: Grid, denoiser: Denoiser | None = None, reverse: Undo | None = None,
         calls: Calls | None = None,
     ) -> Int[Tensor, "B L"]:  # fmt: skip
         """Walk from noise to tokens.
@@ -164,7 +164,7 @@ class Diffusion(nn.Module):
 
     def advance(
         self, x_t: Tensor, prompt: Canvas, t: float, s: float, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
-        reverse: Reverse, calls: Calls | None = None,
+        reverse: Undo, calls: Calls | None = None,
     ) -> tuple[Tensor, Deferred]:  # fmt: skip
         """Go from time t to time s (0 is the data); given positions come out clean.
 
@@ -184,7 +184,8 @@ class Diffusion(nn.Module):
         estimate = Deferred(ask)
         canvas = self.looked_at(prompt, estimate)
         alpha_t, alpha_s = self.heard(here, there, self.alpha(here, canvas), canvas)
-        x_s = reverse(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)
+        undo = reverse.between(t, s) if isinstance(reverse, Timed) else reverse
+        x_s = undo(self.kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=s == 0)
         return self.pin(x_s, prompt), estimate
 
     def looked_at(self, prompt: Canvas, estimate: Estimate) -> Canvas:

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from baselines.adapter import merged
-from baselines.discrete import DiscreteAdapter
+from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion, Objective, Times
 from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Clock, Continuum, Grid
-from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget, TargetOnly
+from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import ConditionDropout, Denoiser, Guided
 from baselines.parts.objectives_discrete import Term, bound_term, masked_bound, times
 from baselines.parts.samplers import Reverse
@@ -64,9 +64,7 @@ class MaskedAdapter(DiscreteAdapter):
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
         """The target alone, or behind its source."""
-        if task.family == "ucg":
-            return TargetOnly(task.max_tokens)
-        return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)
+        return pinned_source(task)
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Absorbing:

@@ -25,6 +25,7 @@ class Design:
         kernel: how x is corrupted; `None` outside diffusion.
         schedule: the paper's own schedule as a specification string ("sqrt@2000"); `None` when nothing is scheduled.
         grains: schedule grains the system can bear; a swap to another grain is a skipped cell.
+        closed_form: whether only schedules without steps will do.
         chain: number of steps T of the training chain; `None` for continuous time or no chain.
         predicts: what the network estimates ("x0", "next token").
         conditioning: how a source or control enters.
@@ -55,6 +56,7 @@ class Design:
     kernel: str | None = None
     schedule: str | None = None
     grains: tuple[Grain, ...] = ()
+    closed_form: bool = False
     chain: int | None = None
     predicts: str = "x0"
     conditioning: str = "none"

@@ -215,6 +215,11 @@ class Mixing(CategoricalKernel):
     def __init__(self, stationary: Float[Tensor, " S"], *, floor: float = 0.0) -> None:
         super().__init__(len(stationary), stationary, floor=floor)
 
+    def generator(self) -> Float[Tensor, "S S"]:
+        """Rates at which a state (row) becomes another (column), per unit of the total noise -log alpha: rows sum to 0."""
+        everywhere = self.stationary.expand(self.states, -1)
+        return everywhere - torch.eye(self.states, dtype=everywhere.dtype, device=everywhere.device)
+
     def corrupt(self, x0: Ids, alpha: Level, noise: Pairs) -> Ids:
         """A draw from q(x_t | x_0): untouched with probability alpha."""
         return torch.where(noise[..., 0] < alpha, x0, self.prior(noise))

@@ -41,6 +41,10 @@ class Estimate:
         """The estimate of x0 at some positions, in their order."""
         return self.x0_hat[chosen]
 
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """The network's own output at some positions, in their order."""
+        return self.raw[chosen]
+
 
 class Readout(Estimate):
     """Log-probabilities over tokens that are read off hidden states only where they are looked at.
@@ -75,7 +79,11 @@ class Readout(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self.normalised(self.head(self.hidden[chosen]))
+        return self.normalised(self.raw_at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.head(self.hidden[chosen])
 
 
 class Wrapped(Estimate):
@@ -101,6 +109,10 @@ class Wrapped(Estimate):
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         return self.estimate.at(chosen)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.estimate.raw_at(chosen)
 
 
 class Changed(Wrapped):
@@ -180,12 +192,20 @@ class Deferred(Estimate):
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.at(inside)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.raw_at(inside)
+
+    def _of_rows_with(self, chosen: Bool[Tensor, "B L"]) -> tuple[Estimate, Bool[Tensor, "C L"]]:
+        """The estimate of the rows with chosen positions, and which those are among them."""
         if self.known is not None:
-            return self.known.at(chosen)
+            return self.known, chosen
         rows = chosen.any(-1)
-        if bool(rows.all()):
-            return self.ask(None).at(chosen)
-        return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
+        return (self.ask(None), chosen) if bool(rows.all()) else (self.ask(rows.nonzero()[:, 0]), chosen[rows])
 
 
 @runtime_checkable
@@ -321,6 +341,10 @@ class Mixed(Estimate):
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
         return mixed(self.first.at(chosen), self.second.at(chosen), self.gamma)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """That of the first."""
+        return self.first.raw_at(chosen)
 
 
 class ConditionDropout:

@@ -24,6 +24,18 @@ class Reverse(Protocol):
         ...
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A reverse step that depends on the times themselves, not on what is kept at them alone."""
+
+    def between(self, t: float, s: float) -> Reverse:
+        """The step from t to s."""
+        ...
+
+
+Undo = Reverse | Timed
+
+
 def ancestral(
     kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
 ) -> Tensor:

@@ -150,6 +150,8 @@ def _schedule_refusal(model: Any, design: Design, schedule: "SchedulePlan | None
     grain = getattr(maker(schedule.name), "grain", "sequence")
     if grain not in design.grains:
         return f"{design.name} bears schedules of grain {', '.join(design.grains)}; {schedule} has grain {grain}"
+    if design.closed_form and schedule.has_steps:
+        return f"{design.name} needs a schedule in closed form; {schedule} has steps"
     if schedule.needs_kernel and not hasattr(model, "kernel_for"):
         return f"{schedule} is solved for a discrete kernel; {design.name} has none"
     return None

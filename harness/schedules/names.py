@@ -106,6 +106,11 @@ class SchedulePlan:
         """Whether `build` needs a kernel and the corpus unigram, which then belong in the key too."""
         return self.name in NEEDS_KERNEL or any(isinstance(v, SchedulePlan) and v.needs_kernel for _, v in self.parameters)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether it is a discretised form, or changes one."""
+        return self.steps is not None or any(isinstance(v, SchedulePlan) and v.has_steps for _, v in self.parameters)
+
     def __str__(self) -> str:
         return self.specification
 

@@ -31,6 +31,9 @@ QUIRKS = {
     "precision.max_gumbel-01": Quirk(
         "how far Gumbel noise of float32 draws reaches; draws here invert a sum in float64, and no noise of that kind is made"
     ),
+    "sedd.exponential_race-01": Quirk(
+        "a race in float32 whose constants cut off rare tokens; samplers here invert a float64 sum (randomness.categorical)"
+    ),
     "seqdiffuseq.logvar_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
     "seqdiffuseq.std_quirk-01": Quirk("np.append flattens the variance table of the released sampler"),
 }

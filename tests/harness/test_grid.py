@@ -32,6 +32,10 @@ class Position(Model):
     design = Design(name="pos", kind="diffusion", families=("ucg",), schedule="sqrt@2000", grains=("position",))
 
 
+class Continuous(Model):
+    design = Design(name="flow", kind="diffusion", families=("ucg",), schedule="sqrt", grains=("sequence",), closed_form=True)
+
+
 class Unigram(Model):
     design = Design(name="unigram", kind="floor", families=("ucg",), predicts="token")
 
@@ -244,6 +248,16 @@ def test_combinations_that_cannot_be_are_skipped_with_the_reason(read):
     assert "same text" in reasons(read(SMALL + "decode: [{method: greedy}]"))["Autoregressive", "ucg"]
     assert "3000 steps on a schedule of 2000" in reasons(read(SMALL + "steps: [3000]"))["Diffusion[kernel=uniform]", "ucg"]
     assert "discrete kernel" in reasons(read(SMALL + "schedules: [mutual-information]"))["Diffusion[kernel=uniform]", "ucg"]
+
+
+def test_a_design_may_need_a_schedule_without_steps(read):
+    text = SMALL.replace('"own.py:Autoregressive", ', "").replace("own.py:Diffusion", "own.py:Continuous")
+    text = text.replace(", kernel: uniform", "").replace("Task", "Task:ucg")
+    schedules = "schedules: [native, log-linear, sqrt@50, 'between(of=sqrt@50,low=0.001)', 'linear-beta-fixed@1000']"
+    found = {str(cell.schedule): cell.reason for cell in expand(read(text + schedules))}
+    assert [found.pop(name) for name in ("sqrt", "log-linear")] == [None, None]
+    assert set(found.values()) == {f"flow needs a schedule in closed form; {name} has steps" for name in found}
+    assert len(found) == 3
 
 
 def test_a_design_may_know_temperature_without_a_nucleus(read):
