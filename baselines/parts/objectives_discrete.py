@@ -13,6 +13,7 @@ from baselines.parts.steps import Step
 from harness.schedules.base import Schedule
 
 Term = Callable[[Step], Float[Tensor, "B L"]]
+LEAST, MOST = 1e-12, 1 - 1e-12  # signal below and above which it counts as none and as all
 
 
 def bound_term(kernel: CategoricalKernel) -> Term:
@@ -55,9 +56,6 @@ def uniform_bound(schedule: Schedule) -> Term:
     return term
 
 
-NOTHING = 1e-12  # signal, kept or lost, below which no position is told from one with none
-
-
 def uniform_gap(
     x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha: Float[Tensor, "B #L"]
 ) -> Float[Tensor, "B L"]:
@@ -78,7 +76,7 @@ def uniform_gap(
         alpha: signal that is kept, a.
     """
     states = x0_hat.shape[-1]
-    alpha = alpha.expand(x0.shape).clamp(NOTHING, 1 - NOTHING)
+    alpha = alpha.expand(x0.shape).clamp(LEAST, MOST)
     ratio = states * alpha / (1 - alpha)
     raised = x0_hat + ratio.log()[..., None].to(x0_hat.dtype)
     everywhere = softplus(raised, threshold=40).sum(-1).double()

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from baselines.engine import Diffusion, TrainingDraws
 from baselines.parts.categorical import CategoricalKernel
@@ -105,10 +106,10 @@ class CurriculumDiffusion(Diffusion):
         gamma = low + (high - low) * share
         alpha, slope = kept_by_argmax(gamma, self.tokens)
         noise = draws.normal("corrupt", canvas.ids.shape[1], self.tokens)
-        x_t, soft = gaussian(canvas.ids, gamma, noise)
+        x_t, seen = gaussian(canvas.ids, gamma, noise)
         x_t = self.pin(x_t, canvas)
         shown = x_t if self.hide is None else self.hide(x_t, canvas, draws)
-        seen = torch.where(canvas.given[..., None], torch.nn.functional.one_hot(shown, self.tokens).to(soft.dtype), soft)
+        seen[canvas.given] = one_hot(shown[canvas.given], self.tokens).to(seen.dtype)
         told = self.time_input(time_of(self.schedule, alpha)[:, None])
         estimate = self.reading(canvas)(seen, told, canvas.given, None)
         gap = uniform_gap(x_t, canvas.ids, estimate.x0_hat, alpha[:, None]) * (high - low) * slope[:, None]
