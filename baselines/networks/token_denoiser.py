@@ -42,10 +42,18 @@ class TokenDenoiser(nn.Module):
         self.head = nn.Linear(width, vocabulary)
 
     def forward(
-        self, x_t: Int[Tensor, "B L"], time: Float[Tensor, " B"], given: Bool[Tensor, "B L"], previous: Estimate | None
+        self,
+        x_t: Int[Tensor, "B L"] | Float[Tensor, "B L S"],
+        time: Float[Tensor, " B"],
+        given: Bool[Tensor, "B L"],
+        previous: Estimate | None,
     ) -> Estimate:
-        """Estimate x0 as log-probabilities; what is given and what was estimated before is not looked at."""
-        embedded = self.embedding(x_t) + self.places.weight[: x_t.shape[1]]
+        """Estimate x0 as log-probabilities; what is given and what was estimated before is not looked at.
+
+        Probabilities of states, in place of states, are read as the mean of their embeddings.
+        """
+        read = x_t @ self.embedding.weight if x_t.is_floating_point() else self.embedding(x_t)
+        embedded = read + self.places.weight[: x_t.shape[1]]
         hidden = self.transformer(embedded, condition=None if self.time is None else self.time(time))
         return Readout(hidden, self.logits, normalised)
 

@@ -6,6 +6,7 @@ the sum over x_0 of q(x_s, x_t | x_0) p(x_0 | x_t), which factorises into q(x_t 
 one-hot estimate it is the true posterior. It is not the mean of q(x_s | x_t, x_0): the two agree for absorbing noise only.
 """
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -256,6 +257,11 @@ class Uniform(Mixing):
     def prior(self, noise: Pairs) -> Ids:
         """Every token equally likely, without a table."""
         return (noise[..., 1] * self.states).long()
+
+    def log_marginal(self, x0_hat: Float[Tensor, "B L V"], alpha: Level) -> Float[Tensor, "B L V"]:
+        """See `Mixing`; of some tokens as well as of all, in the precision of the estimate."""
+        mixed = (torch.log1p(-alpha) - math.log(self.states))[..., None]
+        return torch.logaddexp(x0_hat + alpha.log()[..., None].to(x0_hat.dtype), mixed.to(x0_hat.dtype))
 
 
 class Absorbing(Mixing):

@@ -37,6 +37,14 @@ class Estimate:
         """See the class."""
         return self._raw
 
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """The estimates of x0 that this one mixes, each behind its weight; itself alone where it mixes none.
+
+        For reverse steps that mix the laws of x_s which they lead to, and not the estimates of x0.
+        """
+        return ((1.0, self.x0_hat),)
+
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """The estimate of x0 at some positions, in their order."""
         return self.x0_hat[chosen]
@@ -105,6 +113,11 @@ class Wrapped(Estimate):
     def raw(self) -> Tensor:
         """See `Estimate`."""
         return self.estimate.raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`; each is changed by itself."""
+        return tuple((weight, self.change(x0_hat)) for weight, x0_hat in self.estimate.weighted)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -189,6 +202,11 @@ class Deferred(Estimate):
     def raw(self) -> Tensor:
         """See `Estimate`."""
         return self.whole().raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`."""
+        return self._all().weighted
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -296,7 +314,7 @@ class Guided:
 
     Log-probabilities gamma log p(x_0 | x_t, y) + (1 - gamma) log p(x_0 | x_t), normalised (Schiff et al. 2024,
     arXiv:2412.10193, section 3.1; Nie et al. 2025, LLaDA, arXiv:2502.09992, appendix A.2, with gamma = 1 + w). Two evaluations
-    a step.
+    a step. Under absorbing noise that mixes the reverse laws too; under other noise the reverse step must, from `weighted`.
 
     Args:
         denoiser: what is wrapped.
@@ -337,6 +355,11 @@ class Mixed(Estimate):
     def raw(self) -> Tensor:
         """That of the first."""
         return self.first.raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`."""
+        return (self.gamma, self.first.x0_hat), (1 - self.gamma, self.second.x0_hat)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""

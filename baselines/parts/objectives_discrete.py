@@ -4,14 +4,16 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from baselines.parts.categorical import Absorbing, CategoricalKernel
 from baselines.parts.steps import Step
 from harness.schedules.base import Schedule
 
 Term = Callable[[Step], Float[Tensor, "B L"]]
+LEAST, MOST = 1e-12, 1 - 1e-12  # signal below and above which it counts as none and as all
 
 
 def bound_term(kernel: CategoricalKernel) -> Term:
@@ -37,6 +39,54 @@ def masked_bound(kernel: Absorbing, schedule: Schedule) -> Term:
         return torch.zeros_like(weight, dtype=error.dtype).masked_scatter(masked, error * weight[masked].to(error.dtype))
 
     return term
+
+
+def uniform_bound(schedule: Schedule) -> Term:
+    """The integrand over time of the continuous bound of uniform noise: -alpha' times `uniform_gap`; 0 at given positions.
+
+    Schiff et al. 2024 (UDLM, arXiv:2412.10193), section 3.2, whose released code takes alpha' = -1 whatever the schedule; here
+    it is the schedule's own.
+    """
+
+    def term(step: Step) -> Float[Tensor, "B L"]:
+        lost = -schedule.rate(step.t, step.ids)
+        gap = uniform_gap(step.x_t, step.ids, step.estimate.x0_hat, step.alpha_t)
+        return torch.where(step.given, 0.0, lost * gap).to(step.estimate.x0_hat.dtype)
+
+    return term
+
+
+def uniform_gap(
+    x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha: Float[Tensor, "B #L"]
+) -> Float[Tensor, "B L"]:
+    """Nats by which the reverse of uniform noise at an estimate errs, per signal that is lost; 0 at the perfect estimate only.
+
+    With V tokens, z_j = V a x_j + 1 - a of the one-hot x_0 and zh_j of the estimate, and i = x_t, it is
+
+        1 / (V a) * {V / zh_i - V / z_i + sum_j z_j / z_i (log(z_j / z_i) - log(zh_j / zh_i))}.
+
+    In units of 1 - a, with r = V a / (1 - a), z_j is 1 or, at x_0, 1 + r, and log zh_j is softplus(log r + log p_j). The sum
+    over j of these is all that takes the whole vocabulary, once; the rest needs the estimate at x_t and at x_0. Where x_t is
+    x_0, terms of the size of r cancel and are left out. Sahoo et al. 2025 (Duo, arXiv:2506.10892) rewrite the same quantity.
+
+    Args:
+        x_t: noisy tokens.
+        x0: clean tokens.
+        x0_hat: log-probabilities of the clean tokens.
+        alpha: signal that is kept, a.
+    """
+    states = x0_hat.shape[-1]
+    alpha = alpha.expand(x0.shape).clamp(LEAST, MOST)
+    ratio = states * alpha / (1 - alpha)
+    raised = x0_hat + ratio.log()[..., None].to(x0_hat.dtype)
+    everywhere = softplus(raised, threshold=40).sum(-1).double()
+    own, reached = (x0_hat.gather(-1, ids[..., None])[..., 0].double() for ids in (x0, x_t))
+    own_raised, reached_raised = own + ratio.log(), reached + ratio.log()
+    short = softplus(own_raised, threshold=40) - torch.log1p(ratio)
+    replaced = (states + ratio) * (softplus(reached_raised, threshold=40) - reached_raised.sigmoid()) - ratio * short
+    kept = states * short - (states + ratio) * ratio * torch.expm1(own) * torch.sigmoid(-own_raised)
+    replaced, kept = (value + torch.log1p(ratio) - everywhere for value in (replaced, kept))
+    return torch.where(x_t == x0, kept / (1 + ratio), replaced) / (states * alpha)
 
 
 def times(factor: float, term: Term) -> Term:

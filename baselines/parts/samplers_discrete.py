@@ -1,12 +1,14 @@
-"""Reverse steps of absorbing noise other than ancestral sampling."""
+"""Reverse steps of absorbing and of uniform noise: ancestral sampling that draws only where tokens change, and others."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.parts.categorical import Absorbing, Unmasking
+from baselines.parts.categorical import Absorbing, Uniform, Unmasking
 from baselines.parts.denoisers import Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
@@ -63,3 +65,49 @@ def lowest(priority: Float[Tensor, "B L"], masked: Bool[Tensor, "B L"], left: In
     """The masked positions of lowest priority, as many as must go until `left` are left; of equal ones the first."""
     order = torch.where(masked, priority, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
     return masked & (order < (masked.sum(-1) - left)[:, None])
+
+
+def renewed(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """Ancestral sampling of uniform noise that first draws which tokens stay and then draws anew only those that do not.
+
+    p(x_s | x_t) is proportional to (V k [x_s = x_t] + 1 - k) m(x_s), with k = a_t / a_s and m the mean of q(x_s | x_0) over the
+    estimate: the law of `Uniform.posterior`, as a mixture of staying and of a draw from m. How likely it is to stay takes m at
+    x_t alone, because m sums to 1.
+
+    Where estimates are mixed, what is mixed are the logarithms of the reverse laws they lead to (discrete classifier-free
+    guidance, Schiff et al. 2024, arXiv:2412.10193, section 3.1). That is the mixture above with the logarithms of their m mixed;
+    only then is a table of m made, "B L V" in the precision of the estimate, because its sum is not 1.
+    """
+    if not isinstance(kernel, Uniform):
+        raise TypeError(f"renewing tokens needs uniform noise, not {type(kernel).__name__}")
+    estimates, alpha_s = estimate.weighted, alpha_s.expand(x_t.shape)
+    kept = (alpha_t / alpha_s.clamp_min(torch.finfo(torch.float64).tiny)).expand(x_t.shape)
+    here = _mixed(kernel, [(w, x0_hat.gather(-1, x_t[..., None]).double()) for w, x0_hat in estimates], alpha_s)[..., 0]
+    total = _mixed(kernel, estimates, alpha_s).logsumexp(-1).double() if len(estimates) > 1 else torch.zeros_like(here)
+    stay = torch.sigmoid(math.log(kernel.states) + kept.log() + here - torch.log1p(-kept) - total)
+    chosen = noise[..., 0] > stay
+    if not bool(chosen.any()):
+        return x_t
+    law = _mixed(kernel, [(w, x0_hat[chosen][None]) for w, x0_hat in estimates], alpha_s[chosen][None])[0]
+    return x_t.masked_scatter(chosen, categorical(law.softmax(-1), noise[..., 1][chosen]))
+
+
+def _mixed(kernel: Uniform, estimates: Sequence[tuple[float, Tensor]], alpha: Level) -> Float[Tensor, "B L W"]:
+    """Logarithms of the mean of q(x_s | x_0) over each estimate, mixed; not normalised."""
+    (weight, x0_hat), *others = estimates
+    mixed = weight * kernel.log_marginal(x0_hat, alpha)
+    for weight, x0_hat in others:
+        mixed += weight * kernel.log_marginal(x0_hat, alpha)
+    return mixed
+
+
+def renewed_then_mode(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """As `renewed`, but the final step takes the most probable x_0 of the estimate, whatever x_t is (greedy tail).
+
+    Sahoo et al. 2025 (Duo, arXiv:2506.10892), section 4.2. It is not the mode of p(x_0 | x_t), which so late is x_t itself.
+    """
+    return estimate.x0_hat.argmax(-1) if final else renewed(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)

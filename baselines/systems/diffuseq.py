@@ -30,7 +30,7 @@ from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget
 from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate
 from baselines.parts.gaussian import Variance, posterior_variance, step_variance
-from baselines.parts.samplers import Reverse, ancestral, ddim
+from baselines.parts.samplers import Reverse, Timed, ancestral, ddim
 from baselines.parts.timesteps import LossSecondMoment, Visited, evenly, from_the_end
 from baselines.systems.diffusion_lm import DEFAULTS, DiffusionLM
 from harness.contracts import TaskView
@@ -43,7 +43,7 @@ class OneDown(Diffusion):
 
     def advance(
         self, x_t: Tensor, prompt: Canvas, t: float, s: float, noise: Tensor, denoise: Denoiser, previous: Estimate | None,
-        reverse: Reverse, calls: Calls | None = None,
+        reverse: Reverse | Timed, calls: Calls | None = None,
     ) -> tuple[Tensor, Deferred]:  # fmt: skip
         """See `Diffusion`; s is what the loop would have, and is not heard."""
         assert isinstance(self.clock, Chain)
