@@ -116,8 +116,8 @@ class Wrapped(Estimate):
 
     @property
     def weighted(self) -> tuple[tuple[float, Tensor], ...]:
-        """See `Estimate`; each is changed by itself."""
-        return tuple((weight, self.change(x0_hat)) for weight, x0_hat in self.estimate.weighted)
+        """See `Estimate`."""
+        return self.estimate.weighted
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -144,6 +144,11 @@ class Changed(Wrapped):
     def x0_hat(self) -> Tensor:
         """See `Estimate`."""
         return self.change(self.estimate.x0_hat)
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`; each is changed by itself."""
+        return tuple((weight, self.change(x0_hat)) for weight, x0_hat in self.estimate.weighted)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -206,7 +211,7 @@ class Deferred(Estimate):
     @property
     def weighted(self) -> tuple[tuple[float, Tensor], ...]:
         """See `Estimate`."""
-        return self._all().weighted
+        return self.whole().weighted
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""

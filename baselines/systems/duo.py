@@ -68,7 +68,8 @@ class Duo(UniformAdapter):
 
     design = Design(
         name="duo", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="uniform",
-        schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0", conditioning="source in sequence, pinned",
+        schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0",
+        conditioning="source in sequence, pinned",
         posterior="joint", last_step=LAST_STEPS["ancestral"], temperature=True, time_input="1000 t", likelihood="bound",
         paper="2506.10892",
     )  # fmt: skip

@@ -52,7 +52,8 @@ class UDLM(UniformAdapter):
 
     design = Design(
         name="udlm", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="uniform",
-        schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0", conditioning="source in sequence, pinned",
+        schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0",
+        conditioning="source in sequence, pinned",
         posterior="joint", last_step=LAST_STEPS["none"], temperature=True, time_input="1000 t", likelihood="bound",
         paper="2412.10193",
     )  # fmt: skip
