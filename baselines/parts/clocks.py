@@ -13,7 +13,7 @@ from torch import Tensor
 from baselines.parts.timesteps import Indices, network_time, trailing
 
 Time = Float[Tensor, "B #L"]
-Grid = Float[Tensor, "K"]
+Grid = Float[Tensor, "stops"]
 """Times that a sampler stands at, from 1 down to 0, float64."""
 
 

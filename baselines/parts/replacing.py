@@ -32,7 +32,7 @@ class MaskAndReplace(CategoricalKernel):
         super().__init__(vocabulary + 1, point(torch.tensor(vocabulary), vocabulary + 1).exp())
         self.mask, self.replaced = vocabulary, replaced
 
-    def even(self, alpha: Level) -> Level:
+    def even(self, alpha: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """u, the probability that a token was replaced by one drawn from all."""
         return (1 - alpha).clamp(max=self.replaced)
 
