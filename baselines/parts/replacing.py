@@ -71,9 +71,9 @@ class MaskAndReplace(CategoricalKernel):
         self, x_t: Int[Tensor, "*batch"], x0_hat: Float[Tensor, "*batch V"], alpha_t: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch V"]:
         """The estimate over q(x_t | x_0), normalised: in the joint form it gives the mean of q(x_s | x_t, x_0)."""
-        tokens, itself = x0_hat[..., : self.mask], x_t.clamp(max=self.mask - 1)[..., None]
-        lifted = torch.where(x_t == self.mask, 0.0, self.surprise(alpha_t)).to(tokens.dtype)
-        return tokens.scatter_add(-1, itself, lifted[..., None]).log_softmax(-1)
+        itself = x_t.clamp(max=self.mask - 1)[..., None]
+        lowered = torch.where(x_t == self.mask, 0.0, self.surprise(alpha_t)).to(x0_hat.dtype)
+        return x0_hat.scatter_add(-1, itself, lowered[..., None]).log_softmax(-1)
 
     def surprise(self, alpha_t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Logarithm of how much rarer a token becomes any other one than it becomes, or stays, itself."""

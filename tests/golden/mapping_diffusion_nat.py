@@ -24,7 +24,7 @@ def terms(K, T, t, x0, x_t, x0_logits_KL):
     return {
         "q_marginal": kernel.transition_matrix(alpha_t, 1.0)[x0],
         "p_theta": first(kernel.posterior(ints([x_t]), estimate, alpha_t, alpha_s).probabilities()),
-        "posterior": first(kernel.posterior(ints([x_t]), point(ints([x0]), K), alpha_t, alpha_s).probabilities()),
+        "posterior": first(kernel.posterior(ints([x_t]), point(ints([x0]), range(K)[-1]), alpha_t, alpha_s).probabilities()),
     }
 
 
