@@ -56,14 +56,14 @@ class MaskAndReplace(CategoricalKernel):
         """See `CategoricalKernel`."""
         even, kept = self.even(alpha)[..., None], x0_hat[..., : self.mask] + alpha.log()[..., None].to(x0_hat.dtype)
         tokens = torch.logaddexp(kept, (even / self.mask).log().to(kept.dtype))
-        masked = torch.log1p(-alpha[..., None] - even).to(kept.dtype)
+        masked = (1 - alpha[..., None] - even).clamp_min(0).log().to(kept.dtype)
         return torch.cat([tokens, masked.expand(*tokens.shape[:2], 1)], -1)
 
     def log_transition(self, x_t: Ids, alpha_t: Level, alpha_s: Level) -> Float[Tensor, "B L S"]:
         """See `CategoricalKernel`."""
         kept, moved = (level.expand(x_t.shape) for level in self.between(alpha_t, alpha_s))
         masked = x_t == self.mask
-        law = torch.where(masked, 1 - kept - moved, moved / self.mask)[..., None].repeat(1, 1, self.states)
+        law = torch.where(masked, (1 - kept - moved).clamp_min(0), moved / self.mask)[..., None].repeat(1, 1, self.states)
         law[..., self.mask] = masked.to(law.dtype)
         return law.scatter_add(-1, x_t[..., None], torch.where(masked, 0.0, kept)[..., None]).log()
 

@@ -26,12 +26,14 @@ UNSEEN = {
     "harness.schedules.names:_checked": "refuses bad specifications; makes a schedule with a stand-in kernel and drops it",
     "harness.schedules.composed:Composed.__init__": "its number is the cap of a changed table, which is not tabulated again",
     "baselines.parts.chains:NearestNeighbour._curve": "information itself, of which only ratios are used: a sign cancels",
+    "baselines.parts.replacing:MaskAndReplace.even": "no case keeps so much that the share is not the smaller; test_replacing.py sees it",
     "baselines.parts.timesteps:_count": "refuses bad respacings",
     "baselines.parts.timesteps:LossSecondMoment.probabilities": "divides by a sum that is 1 in every case with a full history",
 }
 """Functions whose changes no golden number can see, with the reason."""
 LEVELS = "decides the levels of nearest-neighbour noise, which no case states"
 FACTOR = "tables use ratios only, and where the curve itself is stated s = 0: a factor cancels"
+RARE = "moves a probability by one in a million, which is below the tolerance; test_replacing.py sees it"
 EDGE = "the limit lies beyond every level of the cases"
 UNSEEN_CHANGES = {
     "baselines.parts.categorical:Unmasking.mode": {
@@ -60,6 +62,10 @@ UNSEEN_CHANGES = {
     "baselines.parts.objectives:noise_error": {
         "step.clean - step.estimate.x0_hat": "no case with predicted noise ends at the data; test_objectives.py sees it",
     },
+    "baselines.parts.replacing:MaskAndReplace.between": {"alpha_s + there": RARE},
+    "baselines.parts.replacing:MaskAndReplace.log_marginal": {"1 - alpha[..., None] - even": RARE},
+    "baselines.parts.replacing:MaskAndReplace.log_transition": {"1 - kept - moved": RARE},
+    "baselines.parts.replacing:MaskAndReplace.surprise": {"alpha_t + even": RARE},
     "baselines.parts.timesteps:respaced": {"size + (part < longer)": "every case's chain divides into equal parts"},
     "baselines.parts.timesteps:strided": {"T + 1": "no case has a stride of T or T - 1"},
     "harness.schedules.closed_form:CosinePlain.curve": {
