@@ -26,7 +26,7 @@ UNSEEN = {
     "harness.schedules.names:_checked": "refuses bad specifications; makes a schedule with a stand-in kernel and drops it",
     "harness.schedules.composed:Composed.__init__": "its number is the cap of a changed table, which is not tabulated again",
     "baselines.parts.chains:NearestNeighbour._curve": "information itself, of which only ratios are used: a sign cancels",
-    "baselines.parts.replacing:MaskAndReplace.even": "no case keeps so much that the share is not the smaller; test_replacing.py sees it",
+    "baselines.parts.replacing:MaskAndReplace.even": "no case keeps so much that it matters; test_replacing.py sees it",
     "baselines.parts.timesteps:_count": "refuses bad respacings",
     "baselines.parts.timesteps:LossSecondMoment.probabilities": "divides by a sum that is 1 in every case with a full history",
 }
