@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from baselines.parts.clocks import Clock, Grid, Time
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, Heard, Reader, among, select
+from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, Reader, among, select
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Reverse
+from baselines.parts.self_conditioning import Heard
 from baselines.parts.spaces import DrawSource, TokenSpace
 from baselines.parts.steps import Step
 from harness.schedules.base import Schedule

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from baselines.networks.source_denoiser import SourceDenoiser
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Denoiser, Estimate, Heard, Told
+from baselines.parts.denoisers import Denoiser, Estimate, Told
+from baselines.parts.self_conditioning import Heard
 
 
 class PromptedDenoiser(SourceDenoiser):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from baselines.parts.conditioning import Canvas, Source
@@ -136,33 +136,6 @@ class Deferred(Estimate):
         if self.known is not None or not self.splits or bool(rows.all()):
             return self._all().at(chosen)
         return self.ask(rows.nonzero()[:, 0]).at(chosen[rows])
-
-
-class Heard(Estimate):
-    """An estimate that some rows of a batch hear of before they estimate again; to the others it is 0.
-
-    Args:
-        estimate: of the rows that hear of it.
-        rows: their numbers.
-        batch: rows of the batch.
-    """
-
-    def __init__(self, estimate: Estimate, rows: Int[Tensor, " C"], batch: int) -> None:
-        self.estimate, self.rows, self.batch = estimate, rows, batch
-
-    @property
-    def x0_hat(self) -> Tensor:
-        """See `Estimate`."""
-        return self.spread(self.estimate.x0_hat)
-
-    @property
-    def raw(self) -> Tensor:
-        """See `Estimate`."""
-        return self.spread(self.estimate.raw)
-
-    def spread(self, values: Shaped[Tensor, "C *shape"]) -> Shaped[Tensor, "B *shape"]:
-        """Values of the rows that hear, and 0 elsewhere."""
-        return values.new_zeros(self.batch, *values.shape[1:]).index_copy(0, self.rows, values)
 
 
 @runtime_checkable
