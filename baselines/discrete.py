@@ -50,7 +50,7 @@ class DiscreteAdapter(DiffusionAdapter):
         return bound_term(self.kernel)
 
     @torch.no_grad()
-    def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
+    def likelihood(self, examples: Sequence[Example]) -> Likelihood:
         """Bound on the negative log-likelihood, by Monte Carlo over time, one draw from each of equal parts.
 
         The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.

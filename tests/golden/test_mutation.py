@@ -56,16 +56,16 @@ UNSEEN_CHANGES = {
     "baselines.parts.conditioning:side_by_side": {
         "len(source) - len(target)": "where a case cuts a row, the source is longer until the row fits",
     },
+    "baselines.parts.replacing:MaskAndReplace.between": {"alpha_s + there": RARE},
+    "baselines.parts.replacing:MaskAndReplace.log_marginal": {"1 - alpha[..., None] - even": RARE},
+    "baselines.parts.replacing:MaskAndReplace.log_transition": {"1 - kept - moved": RARE},
+    "baselines.parts.replacing:MaskAndReplace.surprise": {"alpha_t + even": RARE},
     "baselines.parts.objectives:end_to_end.<locals>.objective": {
         "error(step) + prior_error(step)": "nothing is left at the end of any case's chain; test_objectives.py sees it",
     },
     "baselines.parts.objectives:noise_error": {
         "step.clean - step.estimate.x0_hat": "no case with predicted noise ends at the data; test_objectives.py sees it",
     },
-    "baselines.parts.replacing:MaskAndReplace.between": {"alpha_s + there": RARE},
-    "baselines.parts.replacing:MaskAndReplace.log_marginal": {"1 - alpha[..., None] - even": RARE},
-    "baselines.parts.replacing:MaskAndReplace.log_transition": {"1 - kept - moved": RARE},
-    "baselines.parts.replacing:MaskAndReplace.surprise": {"alpha_t + even": RARE},
     "baselines.parts.timesteps:respaced": {"size + (part < longer)": "every case's chain divides into equal parts"},
     "baselines.parts.timesteps:strided": {"T + 1": "no case has a stride of T or T - 1"},
     "harness.schedules.closed_form:CosinePlain.curve": {
