@@ -24,8 +24,8 @@ Network from scratch: this harness's encoder-decoder. Prompt tokens carry the em
 attention alone would not tell them from the source.
 
 The paper's system has a bound where `top_k` is off (with it, tokens of the target can get no probability at all): of the law
-that the sampler follows, prompts included. The code's sampler begins with masks only, where its noise leaves some tokens, so its
-bound is infinite, and none is given.
+that the sampler follows, prompts included, so that `turns` and `top_k` are no sampling keys there. The code's sampler begins
+with masks only, where its noise leaves some tokens, so its bound is infinite, and none is given.
 """
 
 from collections.abc import Mapping, Sequence
