@@ -17,6 +17,7 @@ from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Timed, Undo
+from baselines.parts.self_conditioning import Heard
 from baselines.parts.spaces import DrawSource, TokenSpace
 from baselines.parts.steps import Step
 from harness.schedules.base import Schedule
@@ -68,12 +69,15 @@ class Diffusion(nn.Module):
         time_input: what the network is told at time t.
         embed: makes x0 from clean states and noise; `None` where x0 is the clean state.
         hide: what the network sees of states and canvas in training, where it is not to see all; `None` = everything.
+        self_conditioning: share of training examples that hear a first estimate of their own before they estimate; `None` = no
+            estimate is ever heard.
     """
 
     def __init__(
         self, *, space: TokenSpace, kernel: Kernel, schedule: Schedule, denoiser: Denoiser, objective: Objective, times: Times,
         reverse: Undo, clock: Clock, time_input: TimeInput,
         embed: Callable[[Tensor, Float[Tensor, "B #L"], DrawSource], Tensor] | None = None, hide: Hide | None = None,
+        self_conditioning: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if schedule.steps is not None and schedule.steps != clock.steps:
@@ -82,6 +86,7 @@ class Diffusion(nn.Module):
         self.space, self.kernel, self.schedule, self.denoiser = space, kernel, schedule, denoiser
         self.objective, self.times, self.reverse = objective, times, reverse
         self.clock, self.time_input, self.embed, self.hide = clock, time_input, embed, hide
+        self.self_conditioning = self_conditioning
 
     def alpha(self, t: Time, canvas: Canvas) -> Float[Tensor, "B L"]:
         """Signal that the schedule keeps at time t where tokens are to be written, and 1 where they are given."""
@@ -123,12 +128,23 @@ class Diffusion(nn.Module):
         x0 = clean if self.embed is None else self.embed(clean, self._first_level(canvas), draws)
         x_t = self.kernel.corrupt(x0, kept, self.kernel.noise(draws, "corrupt", canvas.ids.shape[1]))
         seen = x_t if self.hide is None or not self.training else self.hide(x_t, canvas, draws)
-        estimate = self.reading(canvas)(seen, self.time_input(t), canvas.given, None)
+        denoiser, told = self.reading(canvas), self.time_input(t)
+        estimate = denoiser(seen, told, canvas.given, self._first_pass(denoiser, seen, told, canvas, draws))
         last = self.schedule.alpha_bar(torch.ones_like(t), canvas.ids)
         return Step(
             ids=canvas.ids, given=canvas.given, clean=clean, x0=x0, x_t=x_t, estimate=estimate, t=t, alpha_t=alpha_t,
             alpha_s=alpha_s, alpha_T=last, first=s == 0,
         )  # fmt: skip
+
+    def _first_pass(self, denoiser: Denoiser, seen: Tensor, told: Tensor, canvas: Canvas, draws: DrawSource) -> Heard | None:
+        """The first estimate of a share of training examples, without a gradient (Chen et al. 2022, arXiv:2208.04202)."""
+        if self.self_conditioning is None or not self.training:
+            return None
+        rows = (draws.uniform("self-conditioning") < self.self_conditioning).nonzero()[:, 0]
+        if not len(rows):
+            return None
+        with torch.no_grad():
+            return Heard(select(denoiser, rows)(seen[rows], told[rows], canvas.given[rows], None), rows, len(seen))
 
     def _first_level(self, canvas: Canvas) -> Float[Tensor, "B #L"]:
         assert self.clock.steps is not None

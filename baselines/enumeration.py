@@ -10,13 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.engine import Diffusion
-from baselines.parts.categorical import Categorical, CategoricalKernel, Unmasking, point
+from baselines.parts.categorical import CategoricalKernel, Law, point
 from baselines.parts.clocks import Continuum, Grid, Time
 from baselines.parts.conditioning import Canvas
 from baselines.parts.objectives_discrete import Term, bound_term
 from baselines.parts.steps import Step
 
-Law = Categorical | Unmasking
 Ending = Callable[[Law], Float[Tensor, "B L S"]]
 
 

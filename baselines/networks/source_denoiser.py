@@ -8,7 +8,7 @@ from baselines.networks.encoder_decoder import Decoder
 from baselines.networks.transformer import TimeEmbedding, Transformer
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Estimate, Readout, Told
+from baselines.parts.denoisers import Denoiser, Estimate, Readout, Told
 
 
 class SourceDenoiser(nn.Module):
@@ -37,7 +37,7 @@ class SourceDenoiser(nn.Module):
         self.decoder = Decoder(width, layers, heads, attention=BidirectionalAttention, condition_width=width if timed else None)
         self.head = nn.Linear(width, vocabulary)
 
-    def reading(self, source: Source) -> "Reading":
+    def reading(self, source: Source) -> Denoiser:
         """The denoiser of canvases beside these sources, which are encoded once."""
         return Reading(self, self.encode(source), source.present)
 

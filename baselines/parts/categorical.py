@@ -9,12 +9,13 @@ one-hot estimate it is the true posterior. It is not the mean of q(x_s | x_t, x_
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from baselines.parts.kernels import Kernel
+from baselines.parts.kernels import Distribution, Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.spaces import DrawSource
 from harness.schedules import mutual_information
@@ -24,6 +25,15 @@ Ids = Int[Tensor, "B L"]
 Pairs = Float[Tensor, "B L 2"]
 """A kernel's noise: one draw for whether a position changes, one for what it becomes."""
 NEVER = float("-inf")
+
+
+@runtime_checkable
+class Law(Distribution, Protocol):
+    """A law over states that can be written out."""
+
+    def log_probabilities(self) -> Float[Tensor, "B L S"]:
+        """Normalised log-probabilities."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +191,7 @@ class CategoricalKernel(nn.Module, Kernel):
         """A draw from q(x_t | x_0)."""
         return Categorical(self.log_marginal(point(x0, self.states), alpha)).sample(noise)
 
-    def posterior(self, x_t: Ids, x0_hat: Float[Tensor, "B L V"], alpha_t: Level, alpha_s: Level) -> Categorical | Unmasking:
+    def posterior(self, x_t: Ids, x0_hat: Float[Tensor, "B L V"], alpha_t: Level, alpha_s: Level) -> Law:
         """The joint form; see the module."""
         return joint(self.log_transition(x_t, alpha_t, alpha_s), self.log_marginal(x0_hat, alpha_s), floor=self.floor)
 
