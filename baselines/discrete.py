@@ -80,13 +80,17 @@ class DiscreteAdapter(DiffusionAdapter):
         ]
         terms = []
         for part, draw in enumerate(draws):
-            t, s = clock.interval(clock.place((part + draw.uniform("time")) / STRATA))
+            t, s = clock.interval(clock.place((part + self.shares(draw)) / STRATA))
             terms.append(clock.span * self._written(canvas, self.bound_term(_precise(self.diffusion.step(canvas, t, s, draw)))))
         estimates = torch.stack(terms, -1)
         if isinstance(clock, Continuum):
             return estimates + torch.stack([self._ends(canvas, clock, draw) for draw in draws], -1)
         last = self.diffusion.schedule.alpha_bar(torch.ones(rows, 1, dtype=torch.float64, device=device), canvas.ids)
         return estimates + self._written(canvas, self.kernel.prior_divergence(canvas.ids, last))[:, None]
+
+    def shares(self, draw: Draws) -> Float[Tensor, "B ..."]:
+        """Draws in [0, 1) of the places at which a bound is estimated: one for a row, or one for each of its positions."""
+        return draw.uniform("time")
 
     def _ends(self, canvas: Canvas, clock: Continuum, draw: Draws) -> Float[Tensor, " B"]:
         """What lies beyond a continuum, in one reverse step each: from nothing kept to t = 1, from the first time to the data."""
