@@ -51,14 +51,15 @@ class BlockDiffusion(Diffusion):
     def _read(self, hidden: Float[Tensor, "B L D"]) -> Readout:
         return Readout(hidden, self.network.logits, normalised)
 
-    def _shares(self, grid: Grid) -> Float[Tensor, " K"]:
+    def _shares(self, grid: Grid) -> Float[Tensor, " M"]:
         """Of the masks of t = 1, what the schedule leaves at the times of a grid between its ends."""
         masked = 1 - self.schedule.alpha_bar(grid[None])[0]
         return masked[1:-1] / masked[0]
 
     @torch.no_grad()
     def fill(
-        self, prompt: Canvas, noise: Noise, grids: Sequence[Grid] | None, *, change: Change, ends: bool, calls: Calls,
+        self, prompt: Canvas, noise: Noise, grids: Sequence[Float[Tensor, "_"]] | None, *, change: Change, ends: bool,
+        calls: Calls,
     ) -> Int[Tensor, "B L"]:  # fmt: skip
         """Write block after block, with the keys and values of what is written kept.
 

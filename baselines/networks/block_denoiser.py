@@ -84,8 +84,9 @@ class BlockDenoiser(nn.Module):
         cache.pad(prefix.present)
         return cache
 
+    @torch.no_grad()
     def forward(self, ids: Int[Tensor, "B L"], past: KVCache) -> Hidden:
-        """Last hidden states of one block behind the filled slots of a past, all of which it sees.
+        """Last hidden states of one block behind the filled slots of a past, all of which it sees; no gradients.
 
         Its keys and values are written behind them; the block becomes part of the past when `past.length` is raised.
 
