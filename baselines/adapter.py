@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
-from baselines.parts.clocks import Grid
 from baselines.parts.conditioning import Canvas, Layout, Source
 from baselines.parts.denoisers import Calls, Denoiser, Tempered, counted
 from baselines.parts.randomness import Noise
@@ -40,6 +40,8 @@ from harness.schedules.base import Schedule
 from harness.tokenizer import EOS
 
 Saved = TypeVar("Saved", bound="SavedModel")
+Job = tuple[Request, int]
+"""A request and the number of one of its candidates."""
 WEIGHTS, CONFIGURATION = "model.safetensors", "model.json"
 
 
@@ -130,13 +132,18 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     def __init__(self, schedule: Schedule, task: TaskView, **size: Any) -> None:
         super().__init__()
         self.design = self.design_for(**size)
-        self.layout = self.make_layout(task)
+        self.layout = self.layout_for(task, **size)
         self.diffusion = self.build(schedule, task, **size)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of the variant that these keys name."""
         return cls.design
+
+    @classmethod
+    def layout_for(cls, task: TaskView, **size: Any) -> Layout:
+        """How condition and target share the canvas where these keys are given."""
+        return cls.make_layout(task)
 
     @property
     @abstractmethod
@@ -183,15 +190,14 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
                 f"{settings.temperature} and top_p {settings.top_p}. Use `method: sample` with {at_one}."
             )
         self.eval()
-        steps = settings.steps or self.diffusion.clock.steps or self.layout.length
-        grid = self.diffusion.clock.grid(steps)
+        steps = self.steps_for(settings)
         jobs = [(request, candidate) for request in requests for candidate in range(request.n)]
         ended = whole if settings.fixed_length else finished
         answers: list[Generation] = []
         for start in range(0, len(jobs), settings.micro_batch):
             part = jobs[start : start + settings.micro_batch]
             with counted(self.network, len(part)) as seen:
-                rows = self._sample(part, grid, self.reverse_for(steps), settings.temperature, seen)
+                rows = self._sample(part, steps, settings, seen)
             answers += [
                 self._answer(request, *ended(row[: request.max_tokens]), calls, positions, steps)
                 for (request, _), row, calls, positions in zip(part, rows, seen.count, seen.positions, strict=True)
@@ -204,20 +210,26 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         assert isinstance(self.diffusion.denoiser, nn.Module)
         return self.diffusion.denoiser
 
-    def _sample(
-        self, jobs: Sequence[tuple[Request, int]], grid: Grid, reverse: Undo, temperature: float, calls: Calls
-    ) -> list[tuple[int, ...]]:
+    def steps_for(self, settings: Sampling) -> int:
+        """How many steps a sampler makes: those that are asked for, or all of a chain, or one for each position."""
+        return settings.steps or self.diffusion.clock.steps or self.layout.length
+
+    def _sample(self, jobs: Sequence[Job], steps: int, settings: Sampling, calls: Calls) -> list[tuple[int, ...]]:
         device = next(self.parameters()).device
-        requests = [request for request, _ in jobs]
-        prompt = self.layout.canvas(conditions(self.task, requests), None)
+        prompt = self.layout.canvas(conditions(self.task, [request for request, _ in jobs]), None)
         seeds = torch.tensor(
             [stream_seed(request.seed, candidate) for request, candidate in jobs], dtype=torch.int64, device=device
         )
         canvas = on_device(prompt, device)
-        denoiser = self.sampling_denoiser(self.diffusion.reading(canvas))
-        denoiser = Tempered(denoiser, temperature) if temperature != 1.0 else denoiser
-        ids = self.diffusion.sample(canvas, Noise(seeds), grid, denoiser, reverse, calls)
+        ids = self.write(canvas, Noise(seeds), steps, settings, calls)
         return [tuple(row) for row in self.layout.targets(replace(canvas, ids=ids))]
+
+    def write(self, prompt: Canvas, noise: Noise, steps: int, settings: Sampling, calls: Calls) -> Int[Tensor, "B L"]:
+        """Canvases as the sampler fills them."""
+        denoiser = self.sampling_denoiser(self.diffusion.reading(prompt))
+        denoiser = Tempered(denoiser, settings.temperature) if settings.temperature != 1.0 else denoiser
+        grid = self.diffusion.clock.grid(steps)
+        return self.diffusion.sample(prompt, noise, grid, denoiser, self.reverse_for(steps), calls)
 
     def reverse_for(self, steps: int) -> Undo:
         """The reverse step of a sampler that is asked for so many steps."""

@@ -93,10 +93,14 @@ class DiscreteAdapter(DiffusionAdapter):
         """Estimates of the bound, one per draw: one from each of equal parts of time, so that their mean is unbiased."""
         clock, terms = self.diffusion.clock, []
         for part, draw in enumerate(draws):
-            t, s = clock.interval(clock.place((part + draw.uniform("time")) / len(draws)))
+            t, s = clock.interval(clock.place((part + self.shares(draw)) / len(draws)))
             terms.append(clock.span * self._written(canvas, self.bound_term(_precise(self.diffusion.step(canvas, t, s, draw)))))
         estimates = torch.stack(terms, -1) + self.beginning(canvas, draws)
         return estimates + self.ending(canvas, clock.first, draws) if isinstance(clock, Continuum) else estimates
+
+    def shares(self, draw: Draws) -> Float[Tensor, "B ..."]:
+        """Draws in [0, 1) of the places at which a bound is estimated: one for a row, or one for each of its positions."""
+        return draw.uniform("time")
 
     def beginning(self, canvas: Canvas, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
         """What t = 1 itself costs: the divergence from the prior; in continuous time `opening`, estimated by every draw."""

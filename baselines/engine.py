@@ -113,7 +113,7 @@ class Diffusion(nn.Module):
         loss = per_example(self.objective(self.step(canvas, t, s, draws)))
         if self.training:
             self.times.observe(place, loss.detach())
-            self.schedule.observe(t, loss.detach()[:, None])
+            self.schedule.observe(t, loss.detach()[:, None].expand_as(t))
         return loss * weight
 
     def step(self, canvas: Canvas, t: Time, s: Time, draws: DrawSource, alpha_t: Float[Tensor, "B L"] | None = None) -> Step:

@@ -80,7 +80,7 @@ def _expected(diffusion: Diffusion, term: Term, canvas: Canvas, place: Tensor) -
 
 def arrived(diffusion: Diffusion, canvas: Canvas, x_t: Int[Tensor, "N L"], t: Time, s: Time) -> Step:
     """A step of training whose x_t is given instead of drawn."""
-    estimate = diffusion.denoiser(x_t, diffusion.time_input(t), canvas.given, None)
+    estimate = diffusion.reading(canvas)(x_t, diffusion.time_input(t), canvas.given, None)
     return Step(
         ids=canvas.ids, given=canvas.given, clean=canvas.ids, x0=canvas.ids, x_t=x_t, estimate=estimate, t=t,
         alpha_t=diffusion.alpha(t, canvas), alpha_s=diffusion.alpha_after(s, canvas),

@@ -1,4 +1,4 @@
-"""Multi-head attention with rotary positions: causal, bidirectional, and across to a memory."""
+"""Multi-head attention with rotary positions: causal, bidirectional, as a mask says, and across to a memory."""
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 Heads = Float[Tensor, "B H L E"]
+Visible = Bool[Tensor, "#B 1 #L S"] | Float[Tensor, "#B 1 #L S"]
 
 
 def rotary_table(
@@ -81,9 +82,17 @@ class SelfAttention(nn.Module):
             table: rotary table of the L positions.
             present: False where a position is padding that nobody may look at; `None` = all are real.
         """
+        query, key, value = self.project(x, table)
+        return self.merge(self.attend(query, key, value, present))
+
+    def project(self, x: Float[Tensor, "B L D"], table: Complex[Tensor, "L E2"]) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values; queries and keys are turned by their positions."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         query, key = rotate(qkv[:, :, :2], table[:, None, None]).permute(2, 0, 3, 1, 4)
-        mixed = self.attend(query, key, qkv[:, :, 2].transpose(1, 2), present)
+        return query, key, qkv[:, :, 2].transpose(1, 2)
+
+    def merge(self, mixed: Heads) -> Float[Tensor, "B L D"]:
+        """What the heads have gathered, put together."""
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def attend(self, query: Heads, key: Heads, value: Heads, present: Bool[Tensor, "B L"] | None) -> Heads:
@@ -111,6 +120,28 @@ class CausalAttention(SelfAttention):
         past = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
         itself = torch.eye(length, dtype=torch.bool, device=query.device)
         return scaled_dot_product_attention(query, key, value, attn_mask=past & present[:, None, None] | itself)
+
+
+class MaskedAttention(SelfAttention):
+    """The caller says who sees whom; what is seen may begin with a past whose keys and values are known."""
+
+    def look(
+        self, x: Float[Tensor, "B L D"], table: Complex[Tensor, "L E2"], visible: Visible | None,
+        slots: Float[Tensor, "2 B H S E"] | None = None,
+    ) -> Float[Tensor, "B L D"]:  # fmt: skip
+        """Mix positions.
+
+        Args:
+            x: input.
+            table: rotary table of its L positions.
+            visible: which keys a query sees: True or False, or what is added to scores; `None` = all.
+            slots: keys and values of S positions, the last L of which are written here; `None` = there is no past.
+        """
+        query, key, value = self.project(x, table)
+        if slots is not None:
+            slots[0, :, :, -x.shape[1] :], slots[1, :, :, -x.shape[1] :] = key, value
+            key, value = slots
+        return self.merge(scaled_dot_product_attention(query, key, value, attn_mask=visible))
 
 
 class CrossAttention(nn.Module):

@@ -34,7 +34,7 @@ class Clock(ABC):
         """The times t and s, s towards the data, between which a term of the loss lies."""
 
     @abstractmethod
-    def place(self, share: Float[Tensor, " B"]) -> Tensor:
+    def place(self, share: Float[Tensor, "*shape"]) -> Tensor:
         """The place below which a share of all places lies."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class Chain(Clock):
         """See `Clock`; a place is the number of a step."""
         return self._after(place + 1)[:, None], self._after(place)[:, None]
 
-    def place(self, share: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
+    def place(self, share: Float[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """See `Clock`."""
         return (share * self.steps).long().clamp(max=self.steps - 1)
 
@@ -123,7 +123,7 @@ class Continuum(Clock):
         t = place if place.dim() > 1 else place[:, None]
         return t, t
 
-    def place(self, share: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    def place(self, share: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """See `Clock`."""
         return self.first + share * self.span
 

@@ -17,6 +17,9 @@ class Quirk:
 
 
 QUIRKS = {
+    "bd3lm.sample_entropy-01": Quirk(
+        "the rule by which the released sampler rejects texts of low unigram entropy; no text is rejected here"
+    ),
     "bd3lm.schedule-02": Quirk(
         "the coded loss scaling of the cosine divides by p + eps, where alpha-bar and its derivative give p",
         frozenset({"loss_scaling"}),

@@ -1,0 +1,198 @@
+"""BD3-LM: autoregressive over blocks of tokens, masked diffusion inside each block.
+
+Arriola, Gokaslan, Chiu, Yang, Qi, Han, Sahoo and Kuleshov 2025, arXiv:2503.09573.
+
+    p(x) = prod_b p(x^b | x^<b), equation 3           -> blocks.BlockDiffusion, networks.block_denoiser
+    one pass over [x_t ; x_0], section 3.2, its mask  -> parts.blocks.block_mask, BlockDenoiser.beside_clean
+    bound of a block given the clean ones, eq. 8      -> objectives_discrete.masked_bound, one time per block
+    clipped times U[b, w], section 5                  -> parts.blocks.BlockTimes
+    sampling with keys and values kept, algorithm 2   -> BlockDiffusion.fill
+    first-hitting sampler (arXiv:2409.02908)          -> parts.blocks.hitting_times, `sampler: first-hitting`
+    nucleus filter, as released                       -> strict_nucleus
+
+With log-linear noise the chance of a mask is t itself; scoring always takes t from all of it, in one draw per block and part.
+Times are clipped as the paper found best: all masks for blocks of 1, [0.45, 0.95] up to 4, [0.3, 0.8] up to 16, [0, 0.5] above.
+Its search for them during training is not part of this, nor the released option to draw masks anew whose share leaves the range.
+Released code takes the weight 1 instead of 1 / t where the range begins above 0.5; here the weight is that of the bound.
+
+Both samplers reveal masks whose order does not depend on the estimates, so the network is asked only where something is
+revealed; `ancestral` spreads its steps over the blocks, in equal pieces of time, and draws in the last one too, and first-hitting
+takes a step for each position, whatever is asked for. A text ends with the block that holds its first EOS: what stands behind
+that block is neither learnt, scored nor computed. The released rule that ends texts of low unigram entropy is off, as nothing
+here is that long; so is its context window. The start token stands before the first block, not inside it. With a condition, the
+source stands there, seen whole by itself and by all blocks. The network is this harness's transformer, without dropout.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from baselines.adapter import merged
+from baselines.blocks import BlockDiffusion
+from baselines.masked import MaskedAdapter
+from baselines.networks.block_denoiser import BlockDenoiser
+from baselines.parts.blocks import BlockTimes, InBlocks, spread
+from baselines.parts.clocks import Continuum, Grid
+from baselines.parts.conditioning import Canvas, Layout, SourceBeside, TargetOnly
+from baselines.parts.denoisers import Calls
+from baselines.parts.objectives_discrete import masked_bound
+from baselines.parts.randomness import Noise
+from baselines.parts.samplers import Reverse
+from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.spaces import DiscreteSpace
+from baselines.training import Draws
+from harness.contracts import Budget, Example, FitContext, FitReport, Sampling, TaskView
+from harness.design import Design
+from harness.schedules.base import Schedule
+
+DEFAULTS = {
+    "width": 128, "layers": 4, "heads": 4, "batch": 16, "learning_rate": 3e-3, "block": 4, "clip_low": None, "clip_high": None,
+    "sampler": "ancestral", "nucleus": None,
+}  # fmt: skip
+SAMPLERS = {"ancestral": "independent", "first-hitting": "one by one"}
+CLIPPED = {1: (1.0, 1.0), 4: (0.45, 0.95), 16: (0.3, 0.8)}
+CLIPPED_ABOVE = (0.0, 0.5)
+
+
+class BD3LM(MaskedAdapter):
+    """Text block after block, by unmasking inside each.
+
+    Args:
+        schedule: any schedule of grain "sequence" without steps.
+        task: tokenizer and canvas, which is filled up to whole blocks.
+        width, layers, heads: of the transformer.
+        batch: examples per update.
+        learning_rate: its plateau, at width 128.
+        block: positions of a block.
+        clip_low, clip_high: range of the times of training; `None` = the paper's for blocks of this size.
+        sampler: "ancestral" or "first-hitting".
+        nucleus: tokens are drawn from those whose probability, added to that of all more probable ones, is at most this; `None` =
+            from all.
+    """
+
+    design = Design(
+        name="bd3-lm", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
+        schedule="linear-alpha-bar", grains=("sequence",), closed_form=True, predicts="x0",
+        conditioning="prefix, seen whole by all blocks",
+        posterior="joint", last_step="sample", unmasking="independent", temperature=True,
+        loss_mask="masks up to the block that holds EOS, weighted by -alpha' / (1 - alpha)", length="the block that holds EOS",
+        likelihood="bound", paper="2503.09573",
+    )  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    sampling_keys: ClassVar[tuple[str, ...]] = ("sampler", "nucleus")
+
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """See `DiffusionAdapter`."""
+        return replace(cls.design, unmasking=SAMPLERS[cls.checked(size)["sampler"]])
+
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a value that it cannot take.
+        """
+        keys = merged(size, cls.defaults)
+        low, high, nucleus = keys["clip_low"], keys["clip_high"], keys["nucleus"]
+        if (low is None) != (high is None) or (low is not None and not (0 <= low <= high <= 1 and high > 0)):
+            raise ValueError(f"clip_low {low!r} and clip_high {high!r}, expected both null, or 0 <= clip_low <= clip_high <= 1")
+        if keys["sampler"] not in SAMPLERS:
+            raise ValueError(f"sampler {keys['sampler']!r}, expected one of {', '.join(SAMPLERS)}")
+        if nucleus is not None and not 0 < nucleus <= 1:
+            raise ValueError(f"nucleus {nucleus!r}, expected null (all tokens) or a number above 0, up to 1")
+        return keys
+
+    @classmethod
+    def layout_for(cls, task: TaskView, **size: Any) -> Layout:
+        """The target in blocks; a source beside it, for the prefix."""
+        block = cls.checked(size)["block"]
+        length = -(-task.max_tokens // block) * block
+        alone = task.family == "ucg"
+        return InBlocks(TargetOnly(length) if alone else SourceBeside(source=task.max_source_tokens, target=length), block)
+
+    @classmethod
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> BlockDenoiser:
+        """See `MaskedAdapter`."""
+        tokens = len(task.tokenizer)
+        return BlockDenoiser(
+            states=tokens + 1, vocabulary=tokens, block=keys["block"], width=keys["width"], layers=keys["layers"],
+            heads=keys["heads"],
+        )  # fmt: skip
+
+    def build(self, schedule: Schedule, task: TaskView, **size: Any) -> BlockDiffusion:
+        """Put the parts together."""
+        keys, kernel = self.checked(size), self.kernel_for(task)
+        clock = Continuum(self.first_time, self.grid)
+        low, high = clipping(keys)
+        return BlockDiffusion(
+            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=self.network_of(task, keys),
+            objective=masked_bound(kernel, schedule), reverse=self.reverse(), clock=clock, time_input=clock.network_time,
+            times=BlockTimes(self.layout.length // keys["block"], keys["block"], low=low, high=high, first=self.first_time),
+        )  # fmt: skip
+
+    def grid(self, steps: int) -> Grid:
+        """Equal pieces of time, for one block."""
+        return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+    def reverse(self) -> Reverse:
+        """Ancestral: what `BlockDiffusion.fill` does to a block."""
+        return reveal_first
+
+    def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
+        """Train within the budget; the clean blocks and the prefix that go through the network beside the noisy ones cost too."""
+        report, length = super().fit(train_examples, valid, budget, run), self.layout.length
+        assert report.flops is not None
+        prefix = 1 if self.task.family == "ucg" else self.task.max_source_tokens + 1
+        return replace(report, flops=report.flops * (2 * length - self.keys["block"] + prefix) / length)
+
+    def shares(self, draw: Draws) -> Float[Tensor, "B L"]:
+        """One draw for each block."""
+        block = self.keys["block"]
+        return draw.uniform("time", self.layout.length // block).repeat_interleave(block, -1)
+
+    def steps_for(self, settings: Sampling) -> int:
+        """One for each position where masks are revealed one by one."""
+        return self.layout.length if self.keys["sampler"] == "first-hitting" else super().steps_for(settings)
+
+    def write(self, prompt: Canvas, noise: Noise, steps: int, settings: Sampling, calls: Calls) -> Int[Tensor, "B L"]:
+        """See `DiffusionAdapter`."""
+        keys, diffusion = self.keys, self.diffusion
+        assert isinstance(diffusion, BlockDiffusion)
+        counts = spread(steps, self.layout.length // keys["block"])
+        return diffusion.fill(
+            prompt, noise, None if keys["sampler"] == "first-hitting" else [self.grid(count) for count in counts],
+            change=partial(sharpened, temperature=settings.temperature, nucleus=keys["nucleus"]), ends=not settings.fixed_length,
+            calls=calls,
+        )  # fmt: skip
+
+
+def clipping(keys: Mapping[str, Any]) -> tuple[float, float]:
+    """The range of the times of training."""
+    if keys["clip_low"] is not None:
+        return keys["clip_low"], keys["clip_high"]
+    return next((found for size, found in CLIPPED.items() if keys["block"] <= size), CLIPPED_ABOVE)
+
+
+def sharpened(log_x0: Float[Tensor, "*batch V"], *, temperature: float, nucleus: float | None) -> Float[Tensor, "*batch V"]:
+    """Log-probabilities over a temperature, and then inside the nucleus."""
+    if temperature != 1.0:
+        log_x0 = (log_x0 / temperature).log_softmax(-1)
+    return log_x0 if nucleus is None else strict_nucleus(log_x0.exp(), nucleus).log()
+
+
+def strict_nucleus(probabilities: Float[Tensor, "*batch V"], share: float) -> Float[Tensor, "*batch V"]:
+    """The most probable tokens whose probabilities add up to at most `share`, normalised; the most probable one always stays.
+
+    As released. Holtzman et al. 2020 (arXiv:1904.09751), section 3.1, keep the token that crosses the share too.
+    """
+    ordered, order = probabilities.sort(dim=-1, descending=True)
+    outside = ordered.cumsum(-1) > share
+    outside[..., 0] = False
+    kept = ordered.masked_fill(outside, 0.0)
+    return torch.zeros_like(probabilities).scatter(-1, order, kept / kept.sum(-1, keepdim=True))
