@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.construction import construct, sampling_keys
+from harness.construction import begins_with, construct, sampling_keys
 from harness.contracts import (
     Budget,
     Content,
@@ -26,6 +26,7 @@ from harness.contracts import (
 )  # fmt: skip
 from harness.design import Design, Family
 from harness.errors import ModelError
+from harness.registry import resolve
 from harness.tokenizer import EOS, PAD, Tokenizer
 
 _ADJECTIVES = ("small", "red", "old", "quiet", "round", "bright")
@@ -140,8 +141,20 @@ class Case:
         model = construct(self.model_class, schedule, self.view, self.size if size is None else size)
         checkpoints = self.folder / name
         checkpoints.mkdir()
-        context = FitContext(seed=1, device=self.device, folder=checkpoints)
+        context = FitContext(seed=1, device=self.device, folder=checkpoints, pretrained=self.pretrained)
         return model, model.fit(self.train[_VALID:], self.train[:_VALID], budget, context)
+
+    @cached_property
+    def pretrained(self) -> Path | None:
+        """Where the model was saved with whose weights this one begins, trained when it is first asked for."""
+        asked = begins_with(self.model_class, {name: value for name, value in self.size.items() if name not in self.keys})
+        if asked is None:
+            return None
+        model = construct(resolve("models", asked.model).load(), None, self.view, asked.keys)
+        budget = Budget(tokens=asked.tokens or self.budget.tokens)
+        model.fit(self.train[_VALID:], self.train[:_VALID], budget, FitContext(seed=0, device=self.device))
+        model.save(self.folder / "pretrained")
+        return self.folder / "pretrained"
 
     @property
     def model(self) -> TextModel:

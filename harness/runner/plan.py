@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from harness.contracts import Task
+from harness.contracts import Pretraining, Task
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
@@ -80,6 +80,7 @@ class _Planner:
         self._designs: dict[str, dict[str, Any]] = {}
         self._tokenized: dict[tuple[str, str, str], Stage] = {}
         self._fitted: dict[tuple[str, str, Any, int], Stage] = {}
+        self._pretrained: dict[tuple[str, str], Stage] = {}
         self._judges: dict[tuple[str, str], Stage] = {}
         self._generations: dict[tuple[Any, ...], Spec] = {}
         self._scorings: dict[tuple[str, str, str], list[_Scoring]] = {}
@@ -109,8 +110,12 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        again = (cell.numerics.settings,) if cell.numerics else ()
-        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile, *again)[:32]
+        more: list[Any] = [cell.numerics.settings] if cell.numerics else []
+        asked = self.catalogue.begins_with(cell.model)
+        if asked is not None:
+            entry = _entry_of(asked)
+            more.append([bare(entry.name), entry.options, asked.tokens, self.catalogue.design(entry).version])
+        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile, *more)[:32]
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The decode card of a cell."""
@@ -121,7 +126,7 @@ class _Planner:
             "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
             "budget": self.budgets[cell.model.title], "decode": _decoding(cell.decode),
             "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
-            "badges": self.badges,
+            "badges": [*self.badges, *(["unmatched: pretraining"] if self.catalogue.begins_with(cell.model) else [])],
             **self._again(cell),
         }  # fmt: skip
 
@@ -138,8 +143,9 @@ class _Planner:
         """A cell with all its stages, none where it is skipped."""
         if cell.reason is not None:
             return PlannedCell(cell, self.digest(cell), {}, self.settings(cell))
-        tokenized, fitted = self._tokenize(cell.task, cell.family), self._fit(cell)
-        roles = {"tokenize": tokenized, "fit": fitted}
+        pretrained = self._pretrain(cell)
+        begun = {} if pretrained is None else {"pretrain": pretrained}
+        roles = {"tokenize": self._tokenize(cell.task, cell.family), **begun, "fit": self._fit(cell)}
         scorings = self._scorings_of(cell)
         needs = {need for scoring in scorings for need in scoring.needs}
         if "likelihood" in needs and cell.design.likelihood is not None:
@@ -193,9 +199,28 @@ class _Planner:
         if identity not in self._fitted:
             budget = self.budgets[cell.model.title]
             spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
-            self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
+            pretrained = self._pretrain(cell)
+            begun = {} if pretrained is None else {"pretrain": pretrained.key}
+            self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized, **begun}, self._sources_of(cell))
             self.counted |= set() if cell.design.is_trained else {self._fitted[identity].key}
         return self._fitted[identity]
+
+    def _pretrain(self, cell: Cell) -> Stage | None:
+        """The training of the model that a cell's begins with: with one seed, of the same size where a size is asked for."""
+        asked, tokenized = self.catalogue.begins_with(cell.model), self._tokenize(cell.task, cell.family)
+        if asked is None:
+            return None
+        identity = cell.model.title, tokenized.key
+        if identity not in self._pretrained:
+            self._pretrained[identity] = self._pretrain_fit(cell, asked, tokenized)
+        return self._pretrained[identity]
+
+    def _pretrain_fit(self, cell: Cell, asked: Pretraining, tokenized: Stage) -> Stage:
+        entry = _entry_of(asked)
+        budget = {**self.budgets[cell.model.title], **({} if asked.tokens is None else {"tokens": asked.tokens})}
+        spec = self._fit_spec(entry, self.catalogue.design(entry).version, None, budget, 0, "train")
+        sources = {"model": self.source("models", entry.name), "task": self.source("tasks", cell.task.name)}
+        return self.stage("fit", spec, {"tokenize": tokenized.key}, sources)
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:
         return {"model": self.source("models", cell.model.name), "task": self.source("tasks", cell.task.name)}
@@ -330,6 +355,10 @@ def _decoding(decode: DecodeEntry) -> dict[str, Any]:
 @cache
 def _key_of(schedule: SchedulePlan) -> str:
     return schedule.key
+
+
+def _entry_of(asked: Pretraining) -> ModelEntry:
+    return ModelEntry.model_validate({"name": asked.model, **asked.keys})
 
 
 def bare(name: str) -> str:

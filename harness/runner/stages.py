@@ -5,6 +5,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,12 +108,13 @@ def fit(work: Work) -> Result:
     if schedule is not None:
         schedule = in_range(schedule, design_of(model_class, size).snr_range)
     model = model_class(schedule, view, **size)
-    context = FitContext(
-        seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key),
-        micro_batch=work.micro_batch if work.shrink or "micro_batch" in work.stage.resources.model_fields_set else None,
-    )  # fmt: skip
     started = time.perf_counter()
-    report = model.fit(train, valid, Budget(**spec["budget"]), context)
+    with work.saved("pretrain") if "pretrain" in work.stage.inputs else nullcontext() as pretrained:
+        context = FitContext(
+            seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key), pretrained=pretrained,
+            micro_batch=work.micro_batch if work.shrink or "micro_batch" in work.stage.resources.model_fields_set else None,
+        )  # fmt: skip
+        report = model.fit(train, valid, Budget(**spec["budget"]), context)
     seconds = time.perf_counter() - started
     _check_report(report)
     with tempfile.TemporaryDirectory(prefix="harness-fit-") as folder:
