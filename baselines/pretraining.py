@@ -7,7 +7,8 @@ training texts of the task, conditions and targets, each by itself. Pairs are no
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 from baselines.adapter import CONFIGURATION, WEIGHTS, SavedModel, merged
 from baselines.encoding import conditions, targets
 from baselines.networks.initialise import initialise
+from baselines.networks.pretrained import Pretrained, PretrainedDenoiser, PretrainedEncoder, Rows, build, read
 from baselines.networks.sizes import width_for
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import view_from_json
 from harness.contracts import (
     Budget,
+    Checkpoint,
     Example,
     FitContext,
     FitReport,
@@ -36,31 +39,45 @@ from harness.contracts import (
 )
 from harness.design import Design
 from harness.errors import ModelError
+from harness.pretrained import digest_of_folder, folder_of
 from harness.schedules.base import Schedule
+from harness.tokenizer import PretrainedTokenizer
 
 LOCAL = "local"
-PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_tokens": None}
+PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_sha256": "", "plm_tokens": None}
 """Keys, with their defaults, of a system that begins with a pretrained language model."""
 _SIZES = ("width", "layers", "heads")
 _TOLD = 6  # tensors that an error names
 
 
-def local_beginning(model: str, size: Mapping[str, Any]) -> Pretraining:
-    """The local model that a system begins with, of the size that the system is given.
+def beginning(model: str, size: Mapping[str, Any]) -> Pretraining | Checkpoint:
+    """What a system begins with: a local model of the size that the system is given, or a checkpoint.
 
     Args:
         model: registered name of the local model.
         size: the system's keys as they were given, among them those of `PLM_KEYS`.
 
     Raises:
-        ValueError: `plm` is not "local", or `plm_tokens` is no number of tokens.
+        ValueError: `plm` is neither "local" nor a checkpoint of that content, or keys are given that it has no use for.
     """
-    plm, tokens = size.get("plm", LOCAL), size.get("plm_tokens")
-    if plm != LOCAL:
-        raise ValueError(f"plm {plm!r}, expected {LOCAL!r}: a model that is pretrained on the task's training texts")
+    plm, tokens, shared = size.get("plm", LOCAL), size.get("plm_tokens"), sizes_of(size)
     if tokens is not None and not (type(tokens) is int and tokens >= 1):
         raise ValueError(f"plm_tokens {tokens!r}, expected a whole number from 1 on, or null for the system's own budget")
-    return Pretraining(model=model, keys=sizes_of(size), tokens=tokens)
+    if plm == LOCAL:
+        return Pretraining(model=model, keys=shared, tokens=tokens)
+    useless = [*shared, *(["plm_tokens"] if tokens is not None else [])]
+    if useless:
+        raise ValueError(f"{', '.join(useless)}: the checkpoint {plm} has its own size, and is trained; drop these keys")
+    found, given = digest_of_folder(folder_of(plm)), size.get("plm_sha256", "")
+    if found != given:
+        raise ValueError(f"{plm} has sha256 {found}, expected {given or 'none was given'}; say `plm_sha256: {found}`")
+    return Checkpoint(name=plm, sha256=found)
+
+
+def in_its_tokens(design: Design, size: Mapping[str, Any]) -> Design:
+    """A system's design, which names the tokenizer where it comes with a checkpoint."""
+    plm = size.get("plm", LOCAL)
+    return design if plm == LOCAL else replace(design, tokenizer=plm)
 
 
 def sizes_of(size: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,11 +85,35 @@ def sizes_of(size: Mapping[str, Any]) -> dict[str, Any]:
     return {name: size[name] for name in _SIZES if name in size}
 
 
-def take_weights(network: nn.Module, run: FitContext, task: TaskView, *, new: Sequence[str] = ()) -> None:
-    """Give a network the weights of the local model that a training begins with.
+def size_with(local: "type[LocalModel]", parameters: int, task: TaskView, size: Mapping[str, Any]) -> dict[str, Any]:
+    """Size keys that meet a parameter target: those of the local model; a checkpoint is as large as it is."""
+    return local.size_for(parameters, task, **sizes_of(size)) if size.get("plm", LOCAL) == LOCAL else {}
+
+
+def denoiser_of(plm: str, task: TaskView, local: Callable[[], nn.Module]) -> nn.Module:
+    """A denoiser of noisy tokens of the class of BERT, before it has its weights.
 
     Args:
-        network: of the local model's class.
+        plm: the system's key.
+        task: in the tokens of the checkpoint, where there is one.
+        local: makes the network of the local model.
+
+    Raises:
+        ModelError: a checkpoint of another class.
+    """
+    if plm == LOCAL:
+        return local()
+    encoder = build(plm, _rows(task), len(task.tokenizer))
+    if not isinstance(encoder, PretrainedEncoder):
+        raise ModelError(f"{plm} holds a {type(encoder).__name__}; expected an encoder: BERT or RoBERTa.")
+    return PretrainedDenoiser(encoder)
+
+
+def take_weights(network: nn.Module, run: FitContext, task: TaskView, *, new: Sequence[str] = ()) -> None:
+    """Give a network the weights that a training begins with: those of a local model, or of a checkpoint.
+
+    Args:
+        network: of the local model's class, or one that holds the checkpoint's.
         run: knows the folder.
         task: what the network reads.
         new: modules of the network that the local model has not ("time"); they stay as they are.
@@ -82,8 +123,23 @@ def take_weights(network: nn.Module, run: FitContext, task: TaskView, *, new: Se
     """
     if run.pretrained is None:
         raise ModelError("this model begins with a pretrained one; give its folder as FitContext.pretrained.")
-    found = _saved(run.pretrained, task)
-    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(tuple(new))}
+    theirs = next((module for module in network.modules() if isinstance(module, Pretrained)), None)
+    if theirs is not None:
+        theirs.load_state_dict(read(str(run.pretrained), _rows(task), len(task.tokenizer)).state_dict())
+    else:
+        _take_local(network, run.pretrained, task, tuple(new))
+
+
+def _rows(task: TaskView) -> Rows:
+    """The checkpoint's own ids of the task's."""
+    if not isinstance(task.tokenizer, PretrainedTokenizer):
+        raise ModelError(f"{task.name} is in tokens of its own; a network of a checkpoint reads those of the checkpoint.")
+    return task.tokenizer.rows
+
+
+def _take_local(network: nn.Module, folder: Path, task: TaskView, new: tuple[str, ...]) -> None:
+    found = _saved(folder, task)
+    expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(new)}
     complaints = {
         "it lacks": sorted(expected.keys() - found.keys()),
         "it has too many:": sorted(found.keys() - expected.keys()),
@@ -95,7 +151,7 @@ def take_weights(network: nn.Module, run: FitContext, task: TaskView, *, new: Se
     wrong = "; ".join(f"{noun} {_some(names)}" for noun, names in complaints.items() if names)
     if wrong:
         raise ModelError(
-            f"the pretrained model in {run.pretrained} does not fit: {wrong}. Give it the width, layers and heads of the system."
+            f"the pretrained model in {folder} does not fit: {wrong}. Give it the width, layers and heads of the system."
         )
     network.load_state_dict(found, strict=False)
 

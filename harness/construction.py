@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.contracts import Pretraining, TaskView, TextModel
+from harness.contracts import Checkpoint, Pretraining, TaskView, TextModel
 from harness.design import Design
 from harness.errors import UnknownName
 from harness.tokenizer import Tokenizer
@@ -40,8 +40,8 @@ def sampling_keys(model_class: Any) -> frozenset[str]:
     return frozenset(getattr(model_class, "sampling_keys", ()))
 
 
-def begins_with(model_class: Any, size: Mapping[str, Any]) -> Pretraining | None:
-    """The model with whose weights a model of these keys begins; `None` where it begins with none."""
+def begins_with(model_class: Any, size: Mapping[str, Any]) -> Pretraining | Checkpoint | None:
+    """With whose weights a model of these keys begins; `None` where it draws its own."""
     asked = getattr(model_class, "begins_with", None)
     return asked(**size) if asked is not None else None
 

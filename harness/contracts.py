@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.tokenizer import Tokenizer
 
 __all__ = [
-    "Budget", "Content", "Control", "Example", "Family", "FitContext", "FitReport", "Generation", "Label", "Length",
+    "Budget", "Checkpoint", "Content", "Control", "Example", "Family", "FitContext", "FitReport", "Generation", "Label", "Length",
     "Likelihood", "PartsOfSpeech", "Pretraining", "Request", "Sampling", "Spans", "Task", "TaskData", "TaskView", "TextModel",
     "Tree",
 ]  # fmt: skip
@@ -157,6 +157,19 @@ class Pretraining:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Weights that others pretrained with which a model begins; its tokenizer cuts the texts of that model.
+
+    Attributes:
+        name: absolute path of a folder, or a name in the hub's local cache.
+        sha256: of what is read there, which makes it part of every key; see `harness.pretrained.digest_of_folder`.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How to decode: the decode card of a row.
 
@@ -202,7 +215,7 @@ class FitContext:
         progress: called with the share done in [0, 1] and the latest loss.
         micro_batch: largest batch that goes through the network at once; `None` = the whole batch. Gradients are
             accumulated, so the result is the same up to floating point.
-        pretrained: folder in which the model lies that this one begins with; `None` where it begins with none.
+        pretrained: folder in which the model or checkpoint lies that this one begins with; `None` where it begins with none.
     """
 
     seed: int
@@ -328,8 +341,8 @@ class TextModel(Protocol):
     `size_for(parameters, task, **size) -> dict`, the keys to construct it with. Keys that decide how texts are sampled, but
     neither what is learnt nor the likelihood, may be named in `sampling_keys`, a tuple: one training then serves all their
     values. `fit` does not hear of them; `load(folder, device, **keys)` gets those that the grid gives. A class that begins with
-    the weights of another model offers `begins_with(**size) -> Pretraining | None` as a class method; `fit` finds that model, as
-    it was saved, in `run.pretrained`.
+    another model offers `begins_with(**size) -> Pretraining | Checkpoint | None` as a class method; `fit` finds that model, as it
+    was saved, in `run.pretrained`. With a checkpoint the `TaskView` is one in the checkpoint's own tokens.
     """
 
     design: Design

@@ -25,8 +25,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from baselines.parts.categorical import normalised
+from baselines.parts.denoisers import Estimate, Readout, Told
 from harness.errors import ModelError
 from harness.pretrained import SAFE, folder_of, why_unreadable
+from harness.tokenizer import BOS, SEP
 
 Rows = Sequence[int | None]
 """For every id, the row of the checkpoint's embedding that it takes; `None` where there is none, and the mean of all is taken."""
@@ -178,6 +181,27 @@ class PretrainedEncoderDecoder(Pretrained):
         return states
 
 
+class PretrainedDenoiser(nn.Module):
+    """A pretrained encoder that reads noisy token ids, between those that begin and end its texts, and estimates the clean ones.
+
+    He et al. 2022 (arXiv:2211.15029), as released: [CLS], the canvas, [SEP]; what is estimated at the two is dropped. The
+    network is not told the time.
+
+    Args:
+        encoder: the network; its last state is a mask.
+    """
+
+    def __init__(self, encoder: PretrainedEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x_t: Int[Tensor, "B L"], time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        """Estimate x0 as log-probabilities; time, what is given and what was estimated before are not looked at."""
+        begin, end = (torch.full_like(x_t[:, :1], special) for special in (BOS, SEP))
+        embedded = self.encoder.embed(torch.cat([begin, x_t, end], dim=1))
+        return Readout(self.encoder.hidden(embedded)[:, 1:-1], self.encoder.logits, normalised)
+
+
 _CLASSES: Mapping[str, tuple[str, type[Pretrained]]] = {
     "bert": ("BertForMaskedLM", PretrainedEncoder),
     "roberta": ("RobertaForMaskedLM", PretrainedEncoder),
@@ -267,18 +291,27 @@ def _described(place: Path) -> tuple[Any, Any, type[Pretrained]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """`transformers` prints tables of keys, which become an error of ours."""
-    logger = logging.getLogger("transformers")
+    """`transformers` prints tables of keys, which become an error of ours, and bars of progress."""
+    from transformers.utils import logging as theirs
+
+    logger, bars = logging.getLogger("transformers"), theirs.is_progress_bar_enabled()
     before = logger.level
     logger.setLevel(logging.ERROR)
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(before)
+        if bars:
+            theirs.enable_progress_bar()
 
 
 def _picked(weight: Float[Tensor, "V E"], rows: Rows) -> Float[Tensor, "S E"]:
-    mean = weight.mean(0)
+    highest, mean = max(row for row in rows if row is not None), weight.mean(0)
+    if highest >= len(weight):
+        raise ModelError(
+            f"the tokenizer has ids up to {highest}, the checkpoint's embedding {len(weight)} rows: it is another's."
+        )
     return torch.stack([mean if row is None else weight[row] for row in rows])
 
 

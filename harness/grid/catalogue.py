@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.construction import begins_with, design_of, sampling_keys
-from harness.contracts import ModelClass, Pretraining, Task
+from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
 from harness.errors import GridError
 from harness.grid.schema import Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
@@ -82,15 +82,16 @@ class Catalogue:
             raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
         return design
 
-    def begins_with(self, entry: ModelEntry) -> Pretraining | None:
-        """The model with whose weights one of this entry begins.
+    def begins_with(self, entry: ModelEntry) -> Pretraining | Checkpoint | None:
+        """With whose weights a model begins.
 
         Raises:
             GridError: the class refuses the options.
         """
-        return cast("Pretraining | None", self._once(("begins", entry.content), lambda: self._begins_with(entry)))
+        found = self._once(("begins", entry.content), lambda: self._begins_with(entry))
+        return cast("Pretraining | Checkpoint | None", found)
 
-    def _begins_with(self, entry: ModelEntry) -> Pretraining | None:
+    def _begins_with(self, entry: ModelEntry) -> Pretraining | Checkpoint | None:
         try:
             return begins_with(self.model(entry.name), self.split(entry)[0])
         except (TypeError, ValueError) as error:

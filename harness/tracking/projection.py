@@ -126,8 +126,9 @@ def _cost(records: Mapping[str, Record]) -> dict[str, float | None]:
 def _became(records: Mapping[str, Record]) -> dict[str, Any]:
     """What was passed and what it became: the size that met the target, the schedule as built, the canvas."""
     became: dict[str, Any] = {}
-    if "tokenize" in records:
-        became["view"] = {name: records["tokenize"].result[name] for name in ("vocabulary", "max_tokens", "max_source_tokens")}
+    tokenized = records.get("tokenize/own", records.get("tokenize"))
+    if tokenized is not None:
+        became["view"] = {name: tokenized.result[name] for name in ("vocabulary", "max_tokens", "max_source_tokens")}
     if "pretrain" in records:
         begun = records["pretrain"]
         became["plm"] = {

@@ -1,6 +1,9 @@
 """Small local language models, what they learn, and how a system begins with their weights: alone, and in a grid."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -8,13 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from baselines.local_bert import LocalBert
-from baselines.pretraining import PLM_KEYS, local_beginning, sizes_of, take_weights
+from baselines.networks.pretrained import read
+from baselines.pretraining import PLM_KEYS, beginning, denoiser_of, in_its_tokens, size_with, take_weights
 from baselines.systems.mdlm import MDLM
 from baselines.training import Draws
+from harness.check.case import Case
 from harness.construction import begins_with, construct
 from harness.contracts import Budget, Example, FitContext, Pretraining, Request, Sampling, TaskView
 from harness.errors import GridError, ModelError
 from harness.grid import load
+from harness.pretrained import digest_of_folder, tokenizer_of
 from harness.runner.execute import run
 from harness.runner.plan import make_plan
 from harness.runner.pool import InProcessPool
@@ -24,6 +30,7 @@ from harness.tracking.records import Store, rows
 SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
 TINY = {"width": 16, "layers": 1, "heads": 2}
 HERE = __file__
+ROOT = Path(HERE).parents[2]
 
 
 class Beginner(MDLM):
@@ -33,11 +40,20 @@ class Beginner(MDLM):
 
     @classmethod
     def begins_with(cls, **size):
-        return local_beginning(f"{HERE}:Small", size)
+        return beginning(f"{HERE}:Small", size)
+
+    @classmethod
+    def design_for(cls, **size):
+        cls.checked(size)
+        return in_its_tokens(cls.design, size)
 
     @classmethod
     def size_for(cls, parameters, task, **size):
-        return LocalBert.size_for(parameters, task, **sizes_of(size))
+        return size_with(LocalBert, parameters, task, size)
+
+    @classmethod
+    def network_of(cls, task, keys):
+        return denoiser_of(keys["plm"], task, lambda: LocalBert.network_of(task, keys))
 
     def begin(self, run):
         super().begin(run)
@@ -191,10 +207,17 @@ def test_keys_of_the_beginning_are_checked():
     assert begins_with(Beginner, {}) == Pretraining(model=f"{HERE}:Small")
     asked = begins_with(Beginner, {"width": 64, "batch": 8, "plm_tokens": 100})
     assert asked == Pretraining(model=f"{HERE}:Small", keys={"width": 64}, tokens=100)
-    with pytest.raises(ValueError, match="plm 'remote', expected 'local'"):
+    with pytest.raises(ValueError, match="'remote' is neither an absolute path nor a name in the local cache"):
         begins_with(Beginner, {"plm": "remote"})
     with pytest.raises(ValueError, match="plm_tokens 0, expected a whole number from 1 on, or null"):
         begins_with(Beginner, {"plm_tokens": 0})
+
+
+@pytest.mark.parametrize("size", [{"width": 64}, {"plm_tokens": 5}])
+def test_a_checkpoint_has_its_own_size(size, tmp_path):
+    with pytest.raises(ValueError, match=rf"{next(iter(size))}: the checkpoint {tmp_path} has its own size, and is trained"):
+        begins_with(Beginner, {"plm": str(tmp_path), **size})
+    assert Beginner.size_for(30_000, view(), plm=str(tmp_path)) == {}
 
 
 def test_a_parameter_target_gives_both_the_same_size():
@@ -247,14 +270,20 @@ def test_systems_and_seeds_share_one_pretraining(grid_file):
     assert all(cell.needs == {} for cell in plan.cells)
 
 
+def test_a_model_on_trial_gets_its_beginning(tmp_path):
+    case = Case(Beginner, Beginner.design, "ucg", TINY, tmp_path, "cpu")
+    expected = LocalBert.load(case.pretrained, "cpu").network.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in case.fitted[0].first.items())
+
+
 def test_another_beginning_is_another_pretraining_and_another_system(grid_file):
     models = f"{beginner(label='one')}, {beginner(label='two', plm_tokens=1400)}, {beginner(label='three', layers=2)}"
     plan = make_plan(load(grid_file(models)))
     assert [stage.spec["budget"]["tokens"] for stage in beginnings(plan).values()] == [700, 1400, 700]
     assert len({cell.stages["fit"] for cell in plan.cells}) == 3
     assert plan.estimate.trainings == 6
-    with pytest.raises(GridError, match=r"refuses its options .* plm 'far', expected 'local'"):
-        make_plan(load(grid_file(beginner(plm="far"))))
+    with pytest.raises(GridError, match=r"refuses its options .* 'far' is neither an absolute path nor a name"):
+        make_plan(load(grid_file(f"{{name: '{HERE}:Beginner', plm: far}}")))
 
 
 def test_a_pretrained_model_is_no_contestant(grid_file):
@@ -284,3 +313,118 @@ def test_a_grid_pretrains_once_and_tells_with_what_a_system_began(grid_file, tmp
     assert all("plm" not in row.settings and not row.settings["badges"] for row in found if row not in ours)
     again = make_plan(load(grid_file(beginner(), "seeds: [2]\nsteps: [2]")), store)
     assert key in again.finished
+
+
+# --- a checkpoint ----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A random BERT whose words are letters, in twos: "ab" is one entry."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    transformers.BertForMaskedLM(config).save_pretrained(folder, safe_serialization=True)
+    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(folder)
+    return folder
+
+
+def named(folder):
+    return f"{{name: '{HERE}:Beginner', batch: 4, plm: '{folder}', plm_sha256: {digest_of_folder(folder)}}}"
+
+
+def test_a_system_of_a_checkpoint_begins_with_its_weights_in_its_tokens(checkpoint, tmp_path):
+    task = replace(view(), tokenizer=tokenizer_of(checkpoint))
+    keys = {"batch": 4, "plm": str(checkpoint), "plm_sha256": digest_of_folder(checkpoint)}
+    model = construct(Beginner, "log-linear", task, keys)
+    shown = [Example(id=str(index), target=text) for index, text in enumerate(["a b c", "d e", "h"] * 8)]
+    model.fit(shown, [], Budget(tokens=4 * 6 * 3), FitContext(seed=0, pretrained=checkpoint))
+    expected = read(str(checkpoint), task.tokenizer.rows, len(task.tokenizer)).state_dict()
+    assert model.first.keys() == {f"encoder.{name}" for name in expected}
+    assert all(torch.equal(model.first[f"encoder.{name}"], tensor) for name, tensor in expected.items())
+    assert model.design.tokenizer == str(checkpoint)
+    answers = model.generate([Request(id="0", seed=3, max_tokens=6)], Sampling(steps=3))
+    model.save(tmp_path)
+    again = Beginner.load(tmp_path, "cpu")
+    assert again.generate([Request(id="0", seed=3, max_tokens=6)], Sampling(steps=3)) == answers
+    assert again.likelihood(shown[:3]) == model.likelihood(shown[:3])
+
+
+def test_the_denoiser_of_a_checkpoint_reads_its_canvas_between_both_ends(checkpoint):
+    task = replace(view(), tokenizer=tokenizer_of(checkpoint))
+    network = denoiser_of(str(checkpoint), task, lambda: None).eval()
+    take_weights(network, FitContext(seed=0, pretrained=checkpoint), task)
+    theirs = pytest.importorskip("transformers").BertForMaskedLM.from_pretrained(checkpoint).eval()
+    tokens = len(task.tokenizer)
+    x_t = torch.tensor([[*task.tokenizer.encode("a b h"), tokens, 0, 1]])
+    rows = torch.tensor(task.tokenizer.rows)
+    with torch.no_grad():
+        estimate = network(x_t, torch.zeros(1), torch.zeros_like(x_t, dtype=torch.bool), None)
+        logits = theirs(torch.cat([torch.tensor([[2]]), rows[x_t], torch.tensor([[3]])], 1)).logits[:, 1:-1, rows[:-1]]
+    torch.testing.assert_close(estimate.raw, logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(estimate.x0_hat, logits.log_softmax(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_checkpoint_with_a_view_in_other_tokens_is_refused(checkpoint):
+    with pytest.raises(ModelError, match="toy is in tokens of its own; a network of a checkpoint reads those of the checkpoint"):
+        denoiser_of(str(checkpoint), view(), lambda: None)
+
+
+def test_a_checkpoint_of_another_class_is_refused(checkpoint, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=13, n_positions=8, n_embd=8, n_layer=1, n_head=1)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path, safe_serialization=True)
+    task = replace(view(), tokenizer=tokenizer_of(checkpoint))
+    with pytest.raises(ModelError, match="holds a PretrainedDecoder; expected an encoder: BERT or RoBERTa"):
+        denoiser_of(str(tmp_path), task, lambda: None)
+
+
+def test_a_grid_compares_a_system_of_a_checkpoint_per_byte_only(checkpoint, grid_file, tmp_path):
+    store = Store(tmp_path / "runs")
+    text = "steps: [2]\nmetrics: [likelihood, 'tests/end_to_end/plugins.py:Counted']".replace("'tests", f"'{ROOT}/tests")
+    plan = make_plan(load(grid_file(f"{named(checkpoint)}, {beginner(label='local')}", text)), store)
+    theirs, local = plan.cells
+    own = plan.stages[theirs.stages["tokenize/own"]]
+    assert own.spec["tokenizer"] == {"name": str(checkpoint), "sha256": digest_of_folder(checkpoint)}
+    for role in ("fit", "generate", "likelihood"):
+        assert plan.stages[theirs.stages[role]].inputs["tokenize"] == own.key
+        assert plan.stages[local.stages[role]].inputs["tokenize"] == local.stages["tokenize"] == theirs.stages["tokenize"]
+    assert all(
+        plan.stages[theirs.stages[role]].inputs["tokenize"] != own.key for role in theirs.stages if role.startswith("score")
+    )
+    assert not beginnings(plan).keys() & set(theirs.stages.values())
+    summary = run(plan, store, InProcessPool())
+    ours, other = rows(store)
+    assert (summary.failed, ours.reason, other.reason) == (0, None, None)
+    assert ours.settings["plm"] == own.spec["tokenizer"]
+    assert (ours.settings["view"]["vocabulary"], ours.settings["design"]["tokenizer"]) == (13, str(checkpoint))
+    assert "unmatched: pretraining" in ours.settings["badges"]
+    signature = {name: (ours.metrics[name].signature, other.metrics[name].signature) for name in ours.metrics}
+    assert signature["own_bits_per_byte"][0] == signature["own_bits_per_byte"][1]
+    assert signature["own_nll_per_token"][0] != signature["own_nll_per_token"][1]
+    assert f"tokenizer:{store.record(own.key).result['tokenizer'][:12]}" in signature["own_nll_per_token"][0]
+
+
+def test_a_checkpoint_s_content_is_part_of_every_key(checkpoint, grid_file, tmp_path):
+    found = digest_of_folder(checkpoint)
+    with pytest.raises(GridError, match=f"expected none was given; say `plm_sha256: {found}`"):
+        make_plan(load(grid_file(f"{{name: '{HERE}:Beginner', plm: '{checkpoint}'}}")))
+    first = make_plan(load(grid_file(named(checkpoint))))
+    copied = tmp_path / "copied"
+    shutil.copytree(checkpoint, copied)
+    tensors = load_file(copied / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, copied / "model.safetensors", {"format": "pt"})
+    with pytest.raises(GridError, match=f"expected {found}"):
+        make_plan(load(grid_file(named(checkpoint).replace(str(checkpoint), str(copied)))))
+    store = Store(tmp_path / "runs")
+    shutil.rmtree(copied)
+    shutil.copytree(checkpoint, copied)
+    plan = make_plan(load(grid_file(named(copied))), store)
+    (copied / "tokenizer_config.json").write_text("{}")
+    run(plan, store, InProcessPool())
+    assert "ModelError" in rows(store)[0].reason
+    assert "the plan expected" in rows(store)[0].reason
+    assert set(first.stages) != set(plan.stages)
