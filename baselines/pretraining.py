@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from baselines.adapter import CONFIGURATION, WEIGHTS, SavedModel, merged
 from baselines.encoding import conditions, targets
 from baselines.networks.initialise import initialise
-from baselines.networks.pretrained import Pretrained, PretrainedDenoiser, PretrainedEncoder, Rows, build, read
+from baselines.networks.pretrained import (
+    Pretrained,
+    PretrainedDenoiser,
+    PretrainedSourceDenoiser,
+    Rows,
+    build,
+    read,
+)
 from baselines.networks.sizes import width_for
 from baselines.training import Data, Draws, Optimisation, train
 from harness.construction import view_from_json
@@ -90,23 +97,28 @@ def size_with(local: "type[LocalModel]", parameters: int, task: TaskView, size: 
     return local.size_for(parameters, task, **sizes_of(size)) if size.get("plm", LOCAL) == LOCAL else {}
 
 
-def denoiser_of(plm: str, task: TaskView, local: Callable[[], nn.Module]) -> nn.Module:
-    """A denoiser of noisy tokens of the class of BERT, before it has its weights.
+def denoiser_of(
+    plm: str, task: TaskView, local: Callable[[], nn.Module],
+    theirs: type[PretrainedDenoiser] | type[PretrainedSourceDenoiser] = PretrainedDenoiser,
+) -> nn.Module:  # fmt: skip
+    """A denoiser of noisy tokens, before it has its weights.
 
     Args:
         plm: the system's key.
         task: in the tokens of the checkpoint, where there is one.
         local: makes the network of the local model.
+        theirs: makes the denoiser of a checkpoint.
 
     Raises:
         ModelError: a checkpoint of another class.
     """
     if plm == LOCAL:
         return local()
-    encoder = build(plm, _rows(task), len(task.tokenizer))
-    if not isinstance(encoder, PretrainedEncoder):
-        raise ModelError(f"{plm} holds a {type(encoder).__name__}; expected an encoder: BERT or RoBERTa.")
-    return PretrainedDenoiser(encoder)
+    network = build(plm, _rows(task), len(task.tokenizer))
+    if not isinstance(network, theirs.holds):
+        raise ModelError(f"{plm} holds a {type(network).__name__}; expected a {theirs.holds.__name__}.")
+    made: nn.Module = theirs(network)  # type: ignore[arg-type]
+    return made
 
 
 def take_weights(network: nn.Module, run: FitContext, task: TaskView, *, new: Sequence[str] = ()) -> None:

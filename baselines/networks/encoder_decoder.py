@@ -1,4 +1,4 @@
-"""An encoder-decoder: a bidirectional encoder reads the source, a causal decoder reads it at every layer."""
+"""An encoder-decoder: a bidirectional encoder reads the source, a decoder reads it at every layer."""
 
 import math
 
@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from baselines.networks.attention import BidirectionalAttention, CausalAttention, CrossAttention
+from baselines.networks.attention import BidirectionalAttention, CausalAttention, CrossAttention, SelfAttention
 from baselines.networks.incremental import Incremental, Norm, Run, packed, packed_norm
 from baselines.networks.kv_cache import KVCache
-from baselines.networks.transformer import Block, Transformer
+from baselines.networks.transformer import Block, Condition, Transformer
 
 
 class Reader(nn.Module):
@@ -34,27 +34,33 @@ class Reader(nn.Module):
 
 
 class Decoder(Transformer):
-    """A causal transformer whose layers look at a memory between self-attention and MLP.
+    """A transformer whose layers look at a memory between self-attention and MLP.
 
     Args:
         width: features D.
         layers: number of blocks.
         heads: number of heads.
+        attention: `CausalAttention`, or `BidirectionalAttention` for a target that is written in no order.
+        condition_width: features of what the norms are told (a time embedding); `None` = nothing.
         dropout: rate on the residual branches of self-attention and MLP.
     """
 
-    def __init__(self, width: int, layers: int, heads: int, *, dropout: float = 0.0) -> None:
-        super().__init__(width, layers, heads, attention=CausalAttention, dropout=dropout)
+    def __init__(
+        self, width: int, layers: int, heads: int, *, attention: type[SelfAttention] = CausalAttention,
+        condition_width: int | None = None, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(width, layers, heads, attention=attention, condition_width=condition_width, dropout=dropout)
         self.readers = nn.ModuleList(Reader(width, heads) for _ in range(layers))
 
     def decode(
-        self, x: Float[Tensor, "B L D"], memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]
-    ) -> Float[Tensor, "B L D"]:
+        self, x: Float[Tensor, "B L D"], memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "B L D"]:  # fmt: skip
         """Run all blocks over a whole target; `present` is False at the source's padding."""
         table = self.rotary(x.shape[1], x.device)
-        for block, reader in zip(self.blocks, self.readers, strict=True):
+        for block, reader, modulation in zip(self.blocks, self.readers, self.modulations(condition), strict=True):
             assert isinstance(block, Block)
-            x = block.transform(reader(block.mix(x, table), memory, present))
+            x = block.transform(reader(block.mix(x, table, None, modulation), memory, present), modulation)
         return self.norm(x)
 
     def initialise_own(self, generator: torch.Generator) -> None:

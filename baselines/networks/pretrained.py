@@ -18,14 +18,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import normalised
+from baselines.parts.conditioning import Source
 from baselines.parts.denoisers import Estimate, Readout, Told
 from harness.errors import ModelError
 from harness.pretrained import SAFE, folder_of, why_unreadable
@@ -191,6 +193,8 @@ class PretrainedDenoiser(nn.Module):
         encoder: the network; its last state is a mask.
     """
 
+    holds: ClassVar[type[Pretrained]] = PretrainedEncoder
+
     def __init__(self, encoder: PretrainedEncoder) -> None:
         super().__init__()
         self.encoder = encoder
@@ -200,6 +204,36 @@ class PretrainedDenoiser(nn.Module):
         begin, end = (torch.full_like(x_t[:, :1], special) for special in (BOS, SEP))
         embedded = self.encoder.embed(torch.cat([begin, x_t, end], dim=1))
         return Readout(self.encoder.hidden(embedded)[:, 1:-1], self.encoder.logits, normalised)
+
+
+class PretrainedSourceDenoiser(nn.Module):
+    """A pretrained encoder-decoder: the encoder reads a source, the decoder noisy ids, of which it estimates the clean ones.
+
+    The network is not told the time (Zhou et al. 2023, arXiv:2305.04044, section 3.1).
+
+    Args:
+        pair: the network; its last state is a mask.
+    """
+
+    holds: ClassVar[type[Pretrained]] = PretrainedEncoderDecoder
+
+    def __init__(self, pair: PretrainedEncoderDecoder) -> None:
+        super().__init__()
+        self.pair = pair
+
+    def reading(self, source: Source) -> Reading:
+        """The denoiser of canvases beside these sources, which are encoded once."""
+        return Reading(self, self.encode(source), source.present)
+
+    def encode(self, source: Source) -> Float[Tensor, "B N D"]:
+        """The memory of a source."""
+        return self.pair.encode(self.pair.embed(source.ids), source.present)
+
+    def forward(
+        self, x_t: Int[Tensor, "B L"], time: Told, memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]
+    ) -> Estimate:
+        """Estimate x0 as log-probabilities; time is not looked at."""
+        return Readout(self.pair.hidden(self.pair.embed(x_t), memory, present), self.pair.logits, normalised)
 
 
 _CLASSES: Mapping[str, tuple[str, type[Pretrained]]] = {

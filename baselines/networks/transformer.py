@@ -122,15 +122,22 @@ class Transformer(nn.Module):
         Raises:
             ValueError: a condition is missing, or given to a network built without.
         """
-        if (condition is None) != (self.modulate is None):
-            built = "without" if self.modulate is None else "with"
-            raise ValueError(f"condition is {type(condition).__name__}, but the network was built {built} `condition_width`")
         table = self.rotary(x.shape[1], x.device)
-        modulations = [None] * len(self.blocks) if self.modulate is None else self.modulate(condition)
-        for block, modulation in zip(self.blocks, modulations, strict=True):
+        for block, modulation in zip(self.blocks, self.modulations(condition), strict=True):
             assert isinstance(block, Block)
             x = block.transform(block.mix(x, table, present, modulation), modulation)
         return self.norm(x)
+
+    def modulations(self, condition: Condition | None) -> list[Modulation]:
+        """What each block's norms are told.
+
+        Raises:
+            ValueError: a condition is missing, or given to a network built without.
+        """
+        if (condition is None) != (self.modulate is None):
+            built = "without" if self.modulate is None else "with"
+            raise ValueError(f"condition is {type(condition).__name__}, but the network was built {built} `condition_width`")
+        return [None] * len(self.blocks) if self.modulate is None else self.modulate(condition)
 
     def initialise_own(self, generator: torch.Generator) -> None:
         """Scale what writes into the residual stream by 1 / sqrt(2 * layers) (GPT-2, Radford et al. 2019, section 2.3)."""
