@@ -161,11 +161,15 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
 
     def fit(self, train_examples: Sequence[Example], valid: Sequence[Example], budget: Budget, run: FitContext) -> FitReport:
         """Train within the budget."""
-        initialise(self.diffusion, run.generator("init"))
+        self.begin(run)
         return train(
             self.diffusion, self._loss, self._data(train_examples), optimisation=self.optimisation,
             canvas=self.layout.length, budget=budget, run=run, valid=self._data(valid) if valid else None,
         )  # fmt: skip
+
+    def begin(self, run: FitContext) -> None:
+        """Give the parts their first weights: drawn ones; a system that begins with pretrained ones reads those after it."""
+        initialise(self.diffusion, run.generator("init"))
 
     def _data(self, examples: Sequence[Example]) -> Data:
         canvas = self.layout.canvas(conditions(self.task, examples), targets(self.task, examples))

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.contracts import (
         Budget,
+        Checkpoint,
         Content,
         Example,
         FitContext,
         FitReport,
         Generation,
         Likelihood,
+        Pretraining,
         Request,
         Sampling,
         Task,
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from harness.measurement import Measurement
 
 _CONTRACTS = (
-    "Budget", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Request", "Sampling", "Task",
-    "TaskData", "TaskView", "TextModel",
+    "Budget", "Checkpoint", "Content", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Pretraining",
+    "Request", "Sampling", "Task", "TaskData", "TaskView", "TextModel",
 )  # fmt: skip
 _HOME_OF = {
     **dict.fromkeys(_CONTRACTS, "harness.contracts"),
@@ -39,8 +41,8 @@ _HOME_OF = {
 }
 
 __all__ = [
-    "Budget", "Content", "Design", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement", "Request",
-    "Sampling", "Task", "TaskData", "TaskView", "TextModel", "table",
+    "Budget", "Checkpoint", "Content", "Design", "Example", "FitContext", "FitReport", "Generation", "Likelihood", "Measurement",
+    "Pretraining", "Request", "Sampling", "Task", "TaskData", "TaskView", "TextModel", "table",
 ]  # fmt: skip
 __version__ = _version("text-diffusion-harness")
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.contracts import TaskView, TextModel
+from harness.contracts import Checkpoint, Pretraining, TaskView, TextModel
 from harness.design import Design
 from harness.errors import UnknownName
 from harness.tokenizer import Tokenizer
@@ -38,6 +38,12 @@ def _check_taken(model_class: Any, size: Mapping[str, Any]) -> None:
 def sampling_keys(model_class: Any) -> frozenset[str]:
     """Names of the keys that decide only how a trained model samples; empty where the class names none."""
     return frozenset(getattr(model_class, "sampling_keys", ()))
+
+
+def begins_with(model_class: Any, size: Mapping[str, Any]) -> Pretraining | Checkpoint | None:
+    """With whose weights a model of these keys begins; `None` where it draws its own."""
+    asked = getattr(model_class, "begins_with", None)
+    return asked(**size) if asked is not None else None
 
 
 def construct(

@@ -4,7 +4,7 @@ What a plug-in author of a model or a task needs is here; metrics are in `harnes
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from harness.tokenizer import Tokenizer
 
 __all__ = [
-    "Budget", "Content", "Control", "Example", "Family", "FitContext", "FitReport", "Generation", "Label", "Length",
-    "Likelihood", "PartsOfSpeech", "Request", "Sampling", "Spans", "Task", "TaskData", "TaskView", "TextModel", "Tree",
+    "Budget", "Checkpoint", "Content", "Control", "Example", "Family", "FitContext", "FitReport", "Generation", "Label", "Length",
+    "Likelihood", "PartsOfSpeech", "Pretraining", "Request", "Sampling", "Spans", "Task", "TaskData", "TaskView", "TextModel",
+    "Tree",
 ]  # fmt: skip
 
 
@@ -139,6 +140,36 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pretraining:
+    """A model with whose weights another begins. A grid trains it once on the task's training texts, in a stage of its own.
+
+    All systems and seeds that ask for the same one share it.
+
+    Attributes:
+        model: its registered name, or `file.py:Name`.
+        keys: what it is constructed with.
+        tokens: its budget; `None` = as many as the model that begins with it.
+    """
+
+    model: str
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Weights that others pretrained with which a model begins; its tokenizer cuts the texts of that model.
+
+    Attributes:
+        name: absolute path of a folder, or a name in the hub's local cache.
+        sha256: of what is read there, which makes it part of every key; see `harness.pretrained.digest_of_folder`.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How to decode: the decode card of a row.
 
@@ -184,6 +215,7 @@ class FitContext:
         progress: called with the share done in [0, 1] and the latest loss.
         micro_batch: largest batch that goes through the network at once; `None` = the whole batch. Gradients are
             accumulated, so the result is the same up to floating point.
+        pretrained: folder in which the model or checkpoint lies that this one begins with; `None` where it begins with none.
     """
 
     seed: int
@@ -191,6 +223,7 @@ class FitContext:
     folder: Path | None = None
     progress: Callable[[float, float], None] = field(default=lambda share, loss: None)
     micro_batch: int | None = None
+    pretrained: Path | None = None
 
     def generator(self, *names: str | int) -> "torch.Generator":
         """A CPU generator at the start of the named stream."""
@@ -307,7 +340,9 @@ class TextModel(Protocol):
     offers `design_for(**size) -> Design` as a class method; one that can meet a parameter target offers
     `size_for(parameters, task, **size) -> dict`, the keys to construct it with. Keys that decide how texts are sampled, but
     neither what is learnt nor the likelihood, may be named in `sampling_keys`, a tuple: one training then serves all their
-    values. `fit` does not hear of them; `load(folder, device, **keys)` gets those that the grid gives.
+    values. `fit` does not hear of them; `load(folder, device, **keys)` gets those that the grid gives. A class that begins with
+    another model offers `begins_with(**size) -> Pretraining | Checkpoint | None` as a class method; `fit` finds that model, as it
+    was saved, in `run.pretrained`. With a checkpoint the `TaskView` is one in the checkpoint's own tokens.
     """
 
     design: Design

@@ -19,7 +19,7 @@ class Design:
         name: registered name, with the variant where there is one ("d3pm", "d3pm-uniform").
         version: raised whenever a change can move a number of this system; part of every key.
         kind: how text comes about: "diffusion", "autoregressive", "floor" (no learning worth the name), "oracle" (knows the
-            law) or "imported" (somewhere else).
+            law), "imported" (somewhere else) or "pretrained" (not at all: others begin with its weights).
         families: what it can be asked for.
         space: where x lives; `None` outside diffusion.
         kernel: how x is corrupted; `None` outside diffusion.
@@ -50,7 +50,7 @@ class Design:
 
     name: str
     version: int = 1
-    kind: Literal["diffusion", "autoregressive", "floor", "oracle", "imported"]
+    kind: Literal["diffusion", "autoregressive", "floor", "oracle", "imported", "pretrained"]
     families: tuple[Family, ...]
     space: str | None = None
     kernel: str | None = None

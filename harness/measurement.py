@@ -71,6 +71,7 @@ class Evaluation:
         view: the tokenised view of the task.
         profile: name of the profile, which fixes n and seeds.
         likelihood: the model's own likelihood of the test targets; `None` where it has none.
+        own_tokenizer: digest of the tokenizer whose tokens that likelihood counts; `None` where it is the task's.
         judge: the scorer; `None` where the metric did not ask for it.
         seed: for resampling.
     """
@@ -84,6 +85,7 @@ class Evaluation:
     view: TaskView
     profile: str
     likelihood: Likelihood | None = None
+    own_tokenizer: str | None = None
     judge: Scorer | None = None
     seed: int = 0
 

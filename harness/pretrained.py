@@ -4,15 +4,20 @@ Only safetensors are read, no code that lies beside them runs, and nothing is do
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.errors import ModelError
+from harness.tokenizer import PretrainedTokenizer
+
 SAFE = {"local_files_only": True, "trust_remote_code": False}
 """Keys with which everything of a folder is read."""
 _READ = (".safetensors", ".json", ".txt", ".model")
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _INSTALL = "the package transformers is not installed; pip install transformers"
 
 
@@ -80,6 +85,48 @@ def _digest(path: Path, size: int, changed: int) -> bytes:
     """Of a file as it was then: weights of gigabytes are read once in a process."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def tokenizer_of(folder: Path) -> PretrainedTokenizer:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        ModelError: there is none that is read here, or it is another model's.
+    """
+    reason = why_unreadable()
+    if reason:
+        raise ModelError(reason)
+    if not any((folder / name).is_file() for name in _VOCABULARIES):  # an empty one would be made up
+        raise ModelError(f"no tokenizer lies in {folder}; expected {', '.join(_VOCABULARIES[:-1])} or {_VOCABULARIES[-1]}.")
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder), **SAFE)
+        configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except Exception as error:
+        raise ModelError(f"the tokenizer in {folder} cannot be read: {type(error).__name__}: {error}") from error
+    if not getattr(found, "is_fast", False):
+        raise ModelError(f"the tokenizer in {folder} is no fast one; save it as tokenizer.json.")
+    wrong = _wrong_tokenizer(found, configuration)
+    if wrong:
+        raise ModelError(f"the tokenizer in {folder} is another model's: {wrong}.")
+    end = found.sep_token_id if found.eos_token_id is None else found.eos_token_id
+    begin = found.cls_token_id if found.bos_token_id is None else found.bos_token_id
+    between = end if found.sep_token_id is None else found.sep_token_id
+    specials = (found.pad_token_id, end, begin, found.unk_token_id, between, found.mask_token_id)
+    return PretrainedTokenizer(found.backend_tokenizer, specials)
+
+
+def _wrong_tokenizer(found: Any, configuration: Mapping[str, Any]) -> str | None:
+    """What does not fit the configuration that lies beside a tokenizer."""
+    highest, size = max(found.get_vocab().values()), int(configuration["vocab_size"])
+    if highest >= size:
+        return f"it has ids up to {highest}, the model an embedding of {size} rows"
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        own, expected = getattr(found, name), configuration.get(name)
+        if own is not None and expected is not None and own != expected:
+            return f"its {name} is {own}, that of the model {expected}"
+    return None
 
 
 def longest_read(model: Any, tokenizer: Any) -> int:

@@ -4,6 +4,7 @@ Ids 0..4 are PAD, EOS, BOS, UNK and SEP. A mask is no token of text: kernels tha
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -18,8 +19,10 @@ class Tokenizer:
     """A trained tokenizer.
 
     Attributes:
-        kind: "words" (split at spaces), "characters" or "bpe" (byte-level).
+        kind: "words" (split at spaces), "characters", "bpe" (byte-level), or "pretrained" (see `PretrainedTokenizer`).
     """
+
+    kind: str
 
     def __init__(self, kind: Literal["words", "characters", "bpe"], backend: tokenizers.Tokenizer) -> None:
         self.kind = kind
@@ -83,6 +86,8 @@ class Tokenizer:
     def from_json(cls, text: str) -> "Tokenizer":
         """The inverse of `to_json`."""
         kind, _, backend = text.partition("\n")
+        if kind == PretrainedTokenizer.kind:
+            return PretrainedTokenizer.from_text(backend)
         return cls(kind, tokenizers.Tokenizer.from_str(backend))  # type: ignore[arg-type]
 
     @property
@@ -92,6 +97,70 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Tokenizer.from_json, (self.to_json(),))
+
+
+class PretrainedTokenizer(Tokenizer):
+    """The tokenizer of a checkpoint, with its entries in the order of every tokenizer here: PAD, EOS, BOS, UNK, SEP, the rest.
+
+    Text never becomes PAD, EOS, BOS or SEP: a special token that is spelt out and still found in the vocabulary is UNK.
+
+    Args:
+        backend: as the checkpoint holds it.
+        specials: the checkpoint's ids of PAD, EOS, BOS, UNK, SEP and of a mask; `None` for those that it has not. Several may be
+            the same.
+
+    Attributes:
+        rows: for every id, the mask's behind all others included, the checkpoint's own id; `None` for one that it has not.
+    """
+
+    kind = "pretrained"
+
+    def __init__(self, backend: tokenizers.Tokenizer, specials: Sequence[int | None]) -> None:
+        self._backend = backend
+        self._backend.encode_special_tokens = True
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.specials = tuple(specials)
+        *first, mask = self.specials
+        rest = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - set(self.specials))
+        self.rows: tuple[int | None, ...] = (*first, *rest, mask)
+        self._own = {row: index for index, row in enumerate(self.rows[:-1]) if index >= len(SPECIALS)}
+
+    def __len__(self) -> int:
+        """Number of entries V, the five special ones included, the mask left out."""
+        return len(self.rows) - 1
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `Tokenizer`."""
+        return [[self._own.get(row, UNK) for row in ids] for ids in super().encode_batch(texts)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `Tokenizer`; what the checkpoint changes in a text before it is cut, such as capitals, stays changed."""
+        ids = list(ids)
+        kept = ids[: ids.index(EOS)] if EOS in ids else ids
+        rows = [self.rows[index] for index in kept if index >= len(SPECIALS) or index == UNK]
+        return self._backend.decode([row for row in rows if row is not None], skip_special_tokens=False)
+
+    def token(self, index: int) -> str:
+        """See `Tokenizer`; a special entry that the checkpoint has not is named as here."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"no token has id {index}; ids are 0..{len(self) - 1}")
+        row = self.rows[index]
+        return SPECIALS[index] if row is None else str(self._backend.id_to_token(row))
+
+    def to_json(self) -> str:
+        """See `Tokenizer`."""
+        return f"{self.kind}\n{json.dumps(self.specials)}\n{self._backend.to_str()}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "PretrainedTokenizer":
+        """The inverse of `to_json`, but for the kind."""
+        specials, _, backend = text.partition("\n")
+        return cls(tokenizers.Tokenizer.from_str(backend), json.loads(specials))
 
 
 def _words(size: int) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:

@@ -9,15 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.construction import construct, sampling_keys
+from harness.construction import begins_with, construct, sampling_keys
 from harness.contracts import (
     Budget,
+    Checkpoint,
     Content,
     Example,
     FitContext,
     FitReport,
     Generation,
     Likelihood,
+    Pretraining,
     Request,
     Sampling,
     TaskView,
@@ -26,6 +28,8 @@ from harness.contracts import (
 )  # fmt: skip
 from harness.design import Design, Family
 from harness.errors import ModelError
+from harness.pretrained import folder_of, tokenizer_of
+from harness.registry import resolve
 from harness.tokenizer import EOS, PAD, Tokenizer
 
 _ADJECTIVES = ("small", "red", "old", "quiet", "round", "bright")
@@ -74,13 +78,14 @@ def with_other_conditions(items: Sequence[Conditioned]) -> list[Conditioned]:
     return [replace(item, source=giver.source, control=giver.control) for item, giver in zip(items, givers, strict=True)]
 
 
-def view_of(family: Family, train: Sequence[Example]) -> TaskView:
-    """The tokenised view of the tiny task."""
+def view_of(family: Family, train: Sequence[Example], tokenizer: Tokenizer | None = None) -> TaskView:
+    """The tiny task in its own tokens, or in those of a checkpoint; texts longer than the canvas are then cut."""
     conditions = [example.condition for example in train if example.condition is not None]
-    tokenizer = Tokenizer.train("words", [*(example.target for example in train), *conditions])
+    if tokenizer is None:
+        tokenizer = Tokenizer.train("words", [*(example.target for example in train), *conditions])
     count: Counter[int] = Counter()
     for example in train:
-        ids = [*tokenizer.encode(example.target), EOS]
+        ids = [*tokenizer.encode(example.target), EOS][:CANVAS]
         count.update([*ids, *[PAD] * (CANVAS - len(ids))])
     longest = max((len(tokenizer.encode(condition)) + 1 for condition in conditions), default=0)
     return TaskView(
@@ -103,7 +108,8 @@ class Case:
     @cached_property
     def view(self) -> TaskView:
         """What the model may know."""
-        return view_of(self.family, self.train)
+        asked = self.begins_with
+        return view_of(self.family, self.train, tokenizer_of(folder_of(asked.name)) if isinstance(asked, Checkpoint) else None)
 
     @cached_property
     def fitted(self) -> tuple[TextModel, FitReport]:
@@ -140,8 +146,27 @@ class Case:
         model = construct(self.model_class, schedule, self.view, self.size if size is None else size)
         checkpoints = self.folder / name
         checkpoints.mkdir()
-        context = FitContext(seed=1, device=self.device, folder=checkpoints)
+        context = FitContext(seed=1, device=self.device, folder=checkpoints, pretrained=self.pretrained)
         return model, model.fit(self.train[_VALID:], self.train[:_VALID], budget, context)
+
+    @property
+    def begins_with(self) -> Pretraining | Checkpoint | None:
+        """With whose weights it begins."""
+        return begins_with(self.model_class, {name: value for name, value in self.size.items() if name not in self.keys})
+
+    @cached_property
+    def pretrained(self) -> Path | None:
+        """Where the model was saved with whose weights this one begins, trained when it is first asked for."""
+        asked = self.begins_with
+        if asked is None:
+            return None
+        if isinstance(asked, Checkpoint):
+            return folder_of(asked.name)
+        model = construct(resolve("models", asked.model).load(), None, self.view, asked.keys)
+        budget = Budget(tokens=asked.tokens or self.budget.tokens)
+        model.fit(self.train[_VALID:], self.train[:_VALID], budget, FitContext(seed=0, device=self.device))
+        model.save(self.folder / "pretrained")
+        return self.folder / "pretrained"
 
     @property
     def model(self) -> TextModel:

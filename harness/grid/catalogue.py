@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.construction import design_of, sampling_keys
-from harness.contracts import ModelClass, Task
+from harness.construction import begins_with, design_of, sampling_keys
+from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
 from harness.errors import GridError
 from harness.grid.schema import Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
@@ -81,6 +81,21 @@ class Catalogue:
         if not isinstance(design, Design):
             raise GridError(f"model {entry.title!r} has no `design`: give the class an attribute design = Design(...).")
         return design
+
+    def begins_with(self, entry: ModelEntry) -> Pretraining | Checkpoint | None:
+        """With whose weights a model begins.
+
+        Raises:
+            GridError: the class refuses the options.
+        """
+        found = self._once(("begins", entry.content), lambda: self._begins_with(entry))
+        return cast("Pretraining | Checkpoint | None", found)
+
+    def _begins_with(self, entry: ModelEntry) -> Pretraining | Checkpoint | None:
+        try:
+            return begins_with(self.model(entry.name), self.split(entry)[0])
+        except (TypeError, ValueError) as error:
+            raise _refusal("model", entry, error) from error
 
     def split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
         """The options of an entry: those that decide what is learnt, and those that decide only how it samples."""

@@ -136,7 +136,7 @@ def _refusal(grid: Grid, cell: Cell, offered: bool) -> str | None:
     if not offered:
         return f"task {cell.task.name} has no family {cell.family!r}"
     if cell.family not in cell.design.families:
-        return f"{cell.model.title} does {', '.join(cell.design.families)}, not {cell.family}"
+        return f"{cell.model.title} does {', '.join(cell.design.families) or 'nothing by itself'}, not {cell.family}"
     if cell.model.name == grid.judge.name:
         return "the judge of this grid cannot be a contestant: it is trained on other data with a larger budget"
     return None

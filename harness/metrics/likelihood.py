@@ -19,9 +19,10 @@ _PRECISE = 0.005
 class OwnLikelihood:
     """Negative log-likelihood of the test targets under the model itself, pooled over the corpus.
 
-    Nats per token (EOS included) and bits per UTF-8 byte, which compares models with different tokenizers. The signature
-    says whether values are exact or bounds: a bound is never ranked against an exact value, and neither is the judge's
-    perplexity, which scores samples. Items are (nats, tokens) or (bits, bytes) for each target.
+    Nats per token (EOS included) and bits per UTF-8 byte, which compares models with different tokenizers: the signature of
+    nats per token names the tokenizer that a model brings. It says too whether values are exact or bounds: a bound is never
+    ranked against an exact value, and neither is the judge's perplexity, which scores samples.
+    Items are (nats, tokens) or (bits, bytes) for each target.
     """
 
     name: ClassVar[str] = "likelihood"
@@ -39,13 +40,16 @@ class OwnLikelihood:
         own = evaluation.likelihood
         if own is None:
             return refusals(self.values, "the model gives no likelihood", n=0, signature="own likelihood")
-        signature = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:{evaluation.view.tokenizer.digest[:12]}"
+        said, task = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:", evaluation.view.tokenizer.digest
+        signature = f"{said}{task[:12]}"
         rows = rows_of(own, len(evaluation.examples))
         reason = why_refused(own, rows)
         if reason:
             return refusals(self.values, reason, n=len(rows), signature=signature)
         return {
-            "own_nll_per_token": _pooled(evaluation, own, rows, "own_nll_per_token", signature),
+            "own_nll_per_token": _pooled(
+                evaluation, own, rows, "own_nll_per_token", f"{said}{(evaluation.own_tokenizer or task)[:12]}"
+            ),
             "own_bits_per_byte": _pooled(evaluation, own, rows, "own_bits_per_byte", signature),
         }
 

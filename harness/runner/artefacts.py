@@ -6,7 +6,8 @@ import hashlib
 import json
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,10 @@ class Work:
         """The splits of the task."""
         return load_data(self.stage.sources["task"], self.input("tokenize").spec)
 
+    def saved(self, role: str) -> AbstractContextManager[Path]:
+        """The folder of a trained model, as long as it is looked at."""
+        return saved_model(self.store, self.stage.inputs[role])
+
     def model(self, role: str = "fit", source: str = "model") -> TextModel:
         """A trained model, with the sampling keys that this stage gives it."""
         keys, dtype = self.spec.get("keys" if role == "fit" else f"{role}_keys", {}), self.numerics.get("dtype")
@@ -176,11 +181,18 @@ def _in_format(model: TextModel, dtype: str | None) -> TextModel:
 def _restore(store: Store, key: str, source: Source, device: str, keys: Mapping[str, Any]) -> TextModel:
     if device == "cuda":
         _empty_cache()
+    with saved_model(store, key) as folder:
+        model: TextModel = localised(source).load().load(folder, device, **keys)
+    return model
+
+
+@contextmanager
+def saved_model(store: Store, key: str) -> Iterator[Path]:
+    """The folder that a trained model was saved in; it is gone afterwards."""
     blobs = {name: digest for name, digest in recorded(store, key).blobs.items() if name.startswith("model/")}
     with tempfile.TemporaryDirectory(prefix="harness-model-") as folder:
         store.get_folder(blobs, Path(folder))
-        model: TextModel = localised(source).load().load(Path(folder) / "model", device, **keys)
-    return model
+        yield Path(folder) / "model"
 
 
 def _empty_cache() -> None:

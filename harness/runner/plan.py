@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from harness.contracts import Task
+from harness.contracts import Checkpoint, Pretraining, Task
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
@@ -78,8 +78,9 @@ class _Planner:
         self.badges = ["unmatched: compute"] if len(set(map(canonical, self.budgets.values()))) > 1 else []
         self._sources: dict[tuple[Group, str], Source] = {}
         self._designs: dict[str, dict[str, Any]] = {}
-        self._tokenized: dict[tuple[str, str, str], Stage] = {}
+        self._tokenized: dict[tuple[str, str, str, Checkpoint | None], Stage] = {}
         self._fitted: dict[tuple[str, str, Any, int], Stage] = {}
+        self._pretrained: dict[tuple[str, str], Stage] = {}
         self._judges: dict[tuple[str, str], Stage] = {}
         self._generations: dict[tuple[Any, ...], Spec] = {}
         self._scorings: dict[tuple[str, str, str], list[_Scoring]] = {}
@@ -109,8 +110,12 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        again = (cell.numerics.settings,) if cell.numerics else ()
-        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile, *again)[:32]
+        more: list[Any] = [cell.numerics.settings] if cell.numerics else []
+        asked = self.catalogue.begins_with(cell.model)
+        if isinstance(asked, Pretraining):
+            entry = _entry_of(asked)
+            more.append([bare(entry.name), entry.options, asked.tokens, self.catalogue.design(entry).version])
+        return digest_of("cell", model, task, schedule, cell.steps, cell.seed, decode, budget, self.grid.profile, *more)[:32]
 
     def settings(self, cell: Cell) -> dict[str, Any]:
         """The decode card of a cell."""
@@ -121,9 +126,14 @@ class _Planner:
             "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
             "budget": self.budgets[cell.model.title], "decode": _decoding(cell.decode),
             "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
-            "badges": self.badges,
-            **self._again(cell),
+            "badges": [*self.badges, *(["unmatched: pretraining"] if self.catalogue.begins_with(cell.model) else [])],
+            **self._again(cell), **self._brought(cell),
         }  # fmt: skip
+
+    def _brought(self, cell: Cell) -> dict[str, Any]:
+        """The checkpoint that a model begins with; nothing for others."""
+        asked = self.catalogue.begins_with(cell.model)
+        return {"plm": asdict(asked)} if isinstance(asked, Checkpoint) else {}
 
     def _again(self, cell: Cell) -> dict[str, Any]:
         """Which cell it is once more, and under which numerics; nothing for cells that stand for themselves."""
@@ -138,8 +148,11 @@ class _Planner:
         """A cell with all its stages, none where it is skipped."""
         if cell.reason is not None:
             return PlannedCell(cell, self.digest(cell), {}, self.settings(cell))
-        tokenized, fitted = self._tokenize(cell.task, cell.family), self._fit(cell)
-        roles = {"tokenize": tokenized, "fit": fitted}
+        pretrained = self._pretrain(cell)
+        begun = {} if pretrained is None else {"pretrain": pretrained}
+        tokenized, own = self._tokenize(cell.task, cell.family), self._tokenize_for(cell)
+        brought = {} if own is tokenized else {"tokenize/own": own}
+        roles = {"tokenize": tokenized, **brought, **begun, "fit": self._fit(cell)}
         scorings = self._scorings_of(cell)
         needs = {need for scoring in scorings for need in scoring.needs}
         if "likelihood" in needs and cell.design.likelihood is not None:
@@ -168,13 +181,18 @@ class _Planner:
         found = self._baselines(cell).get(name)
         return f"{name.replace('_', ' ')} {found.model.title}" if found is not None else name
 
-    def _tokenize(self, task: TaskEntry, family: Any) -> Stage:
-        identity = task.name, task.title, family
+    def _tokenize_for(self, cell: Cell) -> Stage:
+        """The task as a cell's model sees it: in the tokens of the checkpoint that it begins with, else in the task's own."""
+        asked = self.catalogue.begins_with(cell.model)
+        return self._tokenize(cell.task, cell.family, asked if isinstance(asked, Checkpoint) else None)
+
+    def _tokenize(self, task: TaskEntry, family: Any, brought: Checkpoint | None = None) -> Stage:
+        identity = task.name, task.title, family, brought
         if identity not in self._tokenized:
             source = self.source("tasks", task.name)
             spec = {
                 "task": bare(task.name), "origin": source.target.origin, "options": task.options, "family": family,
-                "fingerprint": self.catalogue.fingerprint(task, family),
+                "fingerprint": self.catalogue.fingerprint(task, family), **({"tokenizer": asdict(brought)} if brought else {}),
             }  # fmt: skip
             self._tokenized[identity] = self.stage("tokenize", spec, {}, {"task": source})
         return self._tokenized[identity]
@@ -188,14 +206,33 @@ class _Planner:
         }  # fmt: skip
 
     def _fit(self, cell: Cell) -> Stage:
-        tokenized, schedule = self._tokenize(cell.task, cell.family).key, _key_of(cell.schedule) if cell.schedule else None
+        tokenized, schedule = self._tokenize_for(cell).key, _key_of(cell.schedule) if cell.schedule else None
         identity = cell.model.title, tokenized, schedule, cell.seed
         if identity not in self._fitted:
             budget = self.budgets[cell.model.title]
             spec = self._fit_spec(cell.model, cell.design.version, schedule, budget, cell.seed, "train")
-            self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized}, self._sources_of(cell))
+            pretrained = self._pretrain(cell)
+            begun = {} if pretrained is None else {"pretrain": pretrained.key}
+            self._fitted[identity] = self.stage("fit", spec, {"tokenize": tokenized, **begun}, self._sources_of(cell))
             self.counted |= set() if cell.design.is_trained else {self._fitted[identity].key}
         return self._fitted[identity]
+
+    def _pretrain(self, cell: Cell) -> Stage | None:
+        """The training of the model that a cell's begins with: with one seed, of the same size where a size is asked for."""
+        asked, tokenized = self.catalogue.begins_with(cell.model), self._tokenize(cell.task, cell.family)
+        if not isinstance(asked, Pretraining):
+            return None
+        identity = cell.model.title, tokenized.key
+        if identity not in self._pretrained:
+            self._pretrained[identity] = self._pretrain_fit(cell, asked, tokenized)
+        return self._pretrained[identity]
+
+    def _pretrain_fit(self, cell: Cell, asked: Pretraining, tokenized: Stage) -> Stage:
+        entry = _entry_of(asked)
+        budget = {**self.budgets[cell.model.title], **({} if asked.tokens is None else {"tokens": asked.tokens})}
+        spec = self._fit_spec(entry, self.catalogue.design(entry).version, None, budget, 0, "train")
+        sources = {"model": self.source("models", entry.name), "task": self.source("tasks", cell.task.name)}
+        return self.stage("fit", spec, {"tokenize": tokenized.key}, sources)
 
     def _sources_of(self, cell: Cell) -> dict[str, Source]:
         return {"model": self.source("models", cell.model.name), "task": self.source("tasks", cell.task.name)}
@@ -206,7 +243,7 @@ class _Planner:
 
     def _likelihood(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
         spec = {**self._items(cell), "seed": cell.seed}
-        return self.stage("likelihood", spec, _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+        return self.stage("likelihood", spec, self._trained(cell, roles), self._sources_of(cell))
 
     def _generate(self, cell: Cell, roles: Mapping[str, Stage]) -> Stage:
         identity = cell.family, cell.seed, cell.decode, cell.steps, cell.model.title, cell.numerics
@@ -216,7 +253,11 @@ class _Planner:
                 sampling=_sampling(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
                 **({"numerics": cell.numerics.settings} if cell.numerics else {}),
             )  # fmt: skip
-        return self.stage("generate", self._generations[identity], _keys(roles, "tokenize", "fit"), self._sources_of(cell))
+        return self.stage("generate", self._generations[identity], self._trained(cell, roles), self._sources_of(cell))
+
+    def _trained(self, cell: Cell, roles: Mapping[str, Stage]) -> dict[str, str]:
+        """Keys of a trained model and of the task as it sees it."""
+        return {"tokenize": self._tokenize_for(cell).key, "fit": roles["fit"].key}
 
     def _loaded_with(self, name: str, entry: ModelEntry) -> dict[str, Any]:
         """What a stage says of the keys with which it loads a trained model; nothing where there are none."""
@@ -268,7 +309,7 @@ class _Planner:
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware, "version": VERSION,
             **self._loaded_with("keys", cell.model),
         }  # fmt: skip
-        inputs, sources = _keys(roles, "tokenize", "fit", "generate"), self._sources_of(cell)
+        inputs, sources = {**self._trained(cell, roles), "generate": roles["generate"].key}, self._sources_of(cell)
         for role, baseline in baselines.items():
             spec |= {role: baseline.model.described, **self._loaded_with(f"{role}_keys", baseline.model)}
             inputs |= {role: self._fit(baseline).key}
@@ -330,6 +371,10 @@ def _decoding(decode: DecodeEntry) -> dict[str, Any]:
 @cache
 def _key_of(schedule: SchedulePlan) -> str:
     return schedule.key
+
+
+def _entry_of(asked: Pretraining) -> ModelEntry:
+    return ModelEntry.model_validate({"name": asked.model, **asked.keys})
 
 
 def bare(name: str) -> str:

@@ -4,16 +4,18 @@ import dataclasses
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.construction import design_of, schedule_for, view_to_json
+from harness.construction import begins_with, design_of, schedule_for, view_to_json
 from harness.contracts import (
     Budget,
+    Checkpoint,
     Example,
     FitContext,
     FitReport,
@@ -30,6 +32,7 @@ from harness.errors import ModelError
 from harness.measurement import Evaluation  # fmt: skip
 from harness.metrics.answers import measurements
 from harness.metrics.profiles import profile
+from harness.pretrained import digest_of_folder, folder_of, tokenizer_of
 from harness.registry import Target
 from harness.runner.artefacts import (
     Work,
@@ -37,6 +40,7 @@ from harness.runner.artefacts import (
     pack_json,
     pack_lines,
     plain_measurement,
+    recorded,
     test_items,
     unpack_generations,
     unpack_json,
@@ -62,13 +66,16 @@ Function = Callable[[Work], Result]
 
 
 def tokenize(work: Work) -> Result:
-    """Train the task's tokenizer on the contestants' texts; fix lengths and unigram counts."""
+    """Train the task's tokenizer on the contestants' texts, or take a checkpoint's; fix lengths and unigram counts."""
     from harness.runner.artefacts import load_data
 
     data = load_data(work.stage.sources["task"], work.spec)
     conditions = [example.condition for example in data.train if example.condition is not None]
     targets = [example.target for example in data.train]
-    tokenizer = Tokenizer.train(data.tokenizer, [*targets, *conditions])
+    brought = work.spec.get("tokenizer")
+    tokenizer = (
+        Tokenizer.train(data.tokenizer, [*targets, *conditions]) if brought is None else tokenizer_of(_checkpoint(brought))
+    )
     encoded = tokenizer.encode_batch(targets)
     limit = data.max_tokens or _percentile([len(ids) + 1 for ids in encoded])
     sources = _percentile([len(ids) + 1 for ids in tokenizer.encode_batch(conditions)]) if conditions else 0
@@ -79,6 +86,15 @@ def tokenize(work: Work) -> Result:
     result = {"vocabulary": len(tokenizer), "max_tokens": limit, "max_source_tokens": sources, "tokenizer": tokenizer.digest}
     splits = {name: len(getattr(data, name)) for name in ("train", "valid", "test", "judge")}
     return Result(result={**result, "examples": splits}, blobs={"view.json": work.store.put(view_to_json(view).encode())})
+
+
+def _checkpoint(named: Mapping[str, Any]) -> Path:
+    """The folder of a checkpoint, if it is the one that was planned with."""
+    folder = folder_of(named["name"])
+    found = digest_of_folder(folder)
+    if found != named["sha256"]:
+        raise ModelError(f"{folder} has sha256 {found}; the plan expected {named['sha256']}.")
+    return folder
 
 
 def _percentile(lengths: Sequence[int]) -> int:
@@ -107,12 +123,13 @@ def fit(work: Work) -> Result:
     if schedule is not None:
         schedule = in_range(schedule, design_of(model_class, size).snr_range)
     model = model_class(schedule, view, **size)
-    context = FitContext(
-        seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key),
-        micro_batch=work.micro_batch if work.shrink or "micro_batch" in work.stage.resources.model_fields_set else None,
-    )  # fmt: skip
     started = time.perf_counter()
-    report = model.fit(train, valid, Budget(**spec["budget"]), context)
+    with _beginning(work, model_class) as pretrained:
+        context = FitContext(
+            seed=spec["seed"], device=work.device, folder=work.store.checkpoints(work.stage.key), pretrained=pretrained,
+            micro_batch=work.micro_batch if work.shrink or "micro_batch" in work.stage.resources.model_fields_set else None,
+        )  # fmt: skip
+        report = model.fit(train, valid, Budget(**spec["budget"]), context)
     seconds = time.perf_counter() - started
     _check_report(report)
     with tempfile.TemporaryDirectory(prefix="harness-fit-") as folder:
@@ -122,6 +139,19 @@ def fit(work: Work) -> Result:
     built = schedule.specification if schedule is not None else None
     spent = {} if model.design.kind == "imported" else _spent(report, seconds)
     return Result(result={**spent, "size": size, "schedule": built}, blobs={**blobs, **losses})
+
+
+@contextmanager
+def _beginning(work: Work, model_class: Any) -> Iterator[Path | None]:
+    """Where the weights lie that a training begins with."""
+    asked = begins_with(model_class, work.spec["options"])
+    if isinstance(asked, Checkpoint):
+        yield _checkpoint(dataclasses.asdict(asked))
+    elif asked is not None:
+        with work.saved("pretrain") as folder:
+            yield folder
+    else:
+        yield None
 
 
 def _spent(report: FitReport, seconds: float) -> dict[str, Any]:
@@ -266,6 +296,7 @@ def _evaluation(work: Work) -> Evaluation:
         view=view,
         profile=spec["profile"],
         likelihood=_own_likelihood(work) if "likelihood" in inputs else None,
+        own_tokenizer=_own_tokenizer(work) if "likelihood" in inputs else None,
         judge=JudgeScorer(work.model("judge", "judge"), inputs["judge"]) if "judge" in inputs else None,
         seed=spec["seed"],
     )
@@ -274,6 +305,12 @@ def _evaluation(work: Work) -> Evaluation:
 def _own_likelihood(work: Work) -> Likelihood | None:
     blobs = work.input("likelihood").blobs
     return unpack_likelihood(work.store.get(blobs["likelihood.json.gz"])) if blobs else None
+
+
+def _own_tokenizer(work: Work) -> str | None:
+    """Digest of the tokenizer that a model brings; `None` where it has the task's."""
+    counted, asked = work.input("likelihood").inputs["tokenize"], work.stage.inputs["tokenize"]
+    return None if counted == asked else str(recorded(work.store, counted).result["tokenizer"])
 
 
 class JudgeScorer:

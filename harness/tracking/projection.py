@@ -115,6 +115,8 @@ def _cost(records: Mapping[str, Record]) -> dict[str, float | None]:
     cost: dict[str, float | None] = {}
     if "fit" in records:
         cost |= {name: records["fit"].result.get(source) for name, source in _COST_OF_FIT.items()}
+    if "pretrain" in records:
+        cost |= {f"pretraining_{name}": records["pretrain"].result.get(name) for name in ("tokens", "flops")}
     if "generate" in records:
         cost |= {name: records["generate"].result.get(name) for name in _COST_OF_GENERATE}
     scores = [record.seconds for role, record in records.items() if role.startswith("score/")]
@@ -124,8 +126,15 @@ def _cost(records: Mapping[str, Record]) -> dict[str, float | None]:
 def _became(records: Mapping[str, Record]) -> dict[str, Any]:
     """What was passed and what it became: the size that met the target, the schedule as built, the canvas."""
     became: dict[str, Any] = {}
-    if "tokenize" in records:
-        became["view"] = {name: records["tokenize"].result[name] for name in ("vocabulary", "max_tokens", "max_source_tokens")}
+    tokenized = records.get("tokenize/own", records.get("tokenize"))
+    if tokenized is not None:
+        became["view"] = {name: tokenized.result[name] for name in ("vocabulary", "max_tokens", "max_source_tokens")}
+    if "pretrain" in records:
+        begun = records["pretrain"]
+        became["plm"] = {
+            "name": "local", "model": begun.spec["model"], "size": begun.result["size"], "tokens": begun.result["tokens"],
+            "digest": begun.key,
+        }  # fmt: skip
     if "fit" in records:
         became |= {name: records["fit"].result.get(name) for name in ("size", "schedule", "schedule_updates")}
     if "generate" in records:
