@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -266,8 +266,11 @@ def on_device(canvas: Canvas, device: torch.device) -> Canvas:
     return Canvas(ids=canvas.ids.to(device), given=canvas.given.to(device), source=source)
 
 
-def merged(size: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def merged(size: Mapping[str, Any], defaults: Mapping[str, Any], absent: Collection[str] = ()) -> dict[str, Any]:
     """Size keys with their defaults.
+
+    Args:
+        absent: keys that may be `None`, whatever their default is.
 
     Raises:
         UnknownName: a key that the model does not know.
@@ -277,7 +280,8 @@ def merged(size: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, An
     for name, value in size.items():
         if name not in defaults:
             raise UnknownName("key", name, defaults)
-        _check_kind(name, value, type(defaults[name]))
+        if value is not None or name not in absent:
+            _check_kind(name, value, type(defaults[name]))
     keys = {**defaults, **size}
     if "width" in size and size["width"] % (2 * keys["heads"]):
         raise ValueError(f"width {size['width']}, expected a multiple of {2 * keys['heads']}: twice the heads")

@@ -84,7 +84,7 @@ def beginning(model: str, size: Mapping[str, Any]) -> Pretraining | Checkpoint:
 def in_its_tokens(design: Design, size: Mapping[str, Any]) -> Design:
     """A system's design, which names the tokenizer where it comes with a checkpoint."""
     plm = size.get("plm", LOCAL)
-    return design if plm == LOCAL else replace(design, tokenizer=plm)
+    return design if plm in (LOCAL, None) else replace(design, tokenizer=plm)
 
 
 def sizes_of(size: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,17 +94,17 @@ def sizes_of(size: Mapping[str, Any]) -> dict[str, Any]:
 
 def size_with(local: "type[LocalModel]", parameters: int, task: TaskView, size: Mapping[str, Any]) -> dict[str, Any]:
     """Size keys that meet a parameter target: those of the local model; a checkpoint is as large as it is."""
-    return local.size_for(parameters, task, **sizes_of(size)) if size.get("plm", LOCAL) == LOCAL else {}
+    return local.size_for(parameters, task, **sizes_of(size)) if size.get("plm", LOCAL) in (LOCAL, None) else {}
 
 
 def denoiser_of(
-    plm: str, task: TaskView, local: Callable[[], nn.Module],
+    plm: str | None, task: TaskView, local: Callable[[], nn.Module],
     theirs: type[PretrainedDenoiser] | type[PretrainedSourceDenoiser] = PretrainedDenoiser,
 ) -> nn.Module:  # fmt: skip
     """A denoiser of noisy tokens, before it has its weights.
 
     Args:
-        plm: the system's key.
+        plm: the system's key; `None` = from scratch, in the local model's network.
         task: in the tokens of the checkpoint, where there is one.
         local: makes the network of the local model.
         theirs: makes the denoiser of a checkpoint.
@@ -112,8 +112,9 @@ def denoiser_of(
     Raises:
         ModelError: a checkpoint of another class.
     """
-    if plm == LOCAL:
+    if plm in (LOCAL, None):
         return local()
+    assert plm is not None
     network = build(plm, _rows(task), len(task.tokenizer))
     if not isinstance(network, theirs.holds):
         raise ModelError(f"{plm} holds a {type(network).__name__}; expected a {theirs.holds.__name__}.")
@@ -187,6 +188,30 @@ def _saved(folder: Path, task: TaskView) -> dict[str, Tensor]:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
     return ", ".join(names[:_TOLD]) + more
+
+
+class BeginsWithPLM:
+    """Gives a system its first weights: those of the model or checkpoint that its key `plm` names; none where that is `None`.
+
+    Attributes:
+        local_model: registered name of the local model.
+    """
+
+    local_model: ClassVar[str]
+    size: dict[str, Any]
+    task: TaskView
+    network: nn.Module
+
+    @classmethod
+    def begins_with(cls, **size: Any) -> Pretraining | Checkpoint | None:
+        """See `TextModel`."""
+        return None if size.get("plm", LOCAL) is None else beginning(cls.local_model, size)
+
+    def begin(self, run: FitContext) -> None:
+        """See `DiffusionAdapter`."""
+        super().begin(run)  # type: ignore[misc]
+        if self.size.get("plm", LOCAL) is not None:
+            take_weights(self.network, run, self.task)
 
 
 class LocalModel(SavedModel, nn.Module, ABC):

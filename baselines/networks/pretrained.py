@@ -28,7 +28,7 @@ from torch.nn.functional import linear
 from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Estimate, Readout, Told
+from baselines.parts.denoisers import Denoiser, Estimate, Readout, Told
 from harness.errors import ModelError
 from harness.pretrained import SAFE, folder_of, why_unreadable
 from harness.tokenizer import BOS, SEP
@@ -221,7 +221,7 @@ class PretrainedSourceDenoiser(nn.Module):
         super().__init__()
         self.pair = pair
 
-    def reading(self, source: Source) -> Reading:
+    def reading(self, source: Source) -> Denoiser:
         """The denoiser of canvases beside these sources, which are encoded once."""
         return Reading(self, self.encode(source), source.present)
 

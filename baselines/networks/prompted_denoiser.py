@@ -1,9 +1,10 @@
-"""The network of systems whose encoder reads an estimate of the target before the source."""
+"""The networks of systems whose encoder reads an estimate of the target before the source."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from baselines.networks.pretrained import PretrainedSourceDenoiser
 from baselines.networks.source_denoiser import SourceDenoiser
 from baselines.parts.conditioning import Source
 from baselines.parts.denoisers import Denoiser, Estimate, Told
@@ -26,6 +27,21 @@ class PromptedDenoiser(SourceDenoiser):
         return self.encoder(embedded, present=present), present
 
 
+class PromptedPretrained(PretrainedSourceDenoiser):
+    """The same of a pretrained encoder-decoder, which knows all places before it begins."""
+
+    def reading(self, source: Source) -> Denoiser:
+        """See `SourceDenoiser`."""
+        return PromptedReading(self, source)
+
+    def read(self, source: Source, prompt: Source | None) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
+        """The memory of a source behind its prompt, and where it is present."""
+        ids, present = source.ids, source.present
+        if prompt is not None:
+            ids, present = torch.cat([prompt.ids, ids], 1), torch.cat([prompt.present, present], 1)
+        return self.pair.encode(self.pair.embed(ids), present), present
+
+
 class PromptedReading:
     """A denoiser that reads its sources anew whenever it hears of another estimate.
 
@@ -35,7 +51,9 @@ class PromptedReading:
         plain: their memory without a prompt; `None` where they were not read so yet.
     """
 
-    def __init__(self, network: PromptedDenoiser, source: Source, plain: Float[Tensor, "B N D"] | None = None) -> None:
+    def __init__(
+        self, network: PromptedDenoiser | PromptedPretrained, source: Source, plain: Float[Tensor, "B N D"] | None = None
+    ) -> None:
         self.network, self.source, self.plain = network, source, plain
 
     def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:

@@ -7,7 +7,7 @@ He, Sun, Wang, Huang and Qiu 2022, arXiv:2211.15029.
     the same with the base beta 1 / (T - t)        -> through_base: the released code, `diffusion-bert-code`
     p(x_{t-1} | x_t): the estimate in place of x_0 -> Absorbing.posterior, levels of the most probable tokens: engine.looked_at
     KL + lambda_h CE (D3PM, equation 5)            -> objectives_discrete.hybrid
-    time-agnostic decoding                         -> TokenDenoiser without time
+    time-agnostic decoding                         -> pretrained.PretrainedDenoiser, or TokenDenoiser without time
     generation from all masks, T / k steps         -> samplers_discrete.reveal_first, clocks.Chain.grid
     top-K 30 in the paper's BLEU                   -> key `top_k`; off by default, because it trades diversity for quality
 
@@ -26,8 +26,8 @@ that
 
 A condition stands before its target, unmasked, and belongs to no average of the spindle. The released conditional code has the
 spindle switched off (its log frequencies are 0); the first version of the paper has no such task. lambda_h is that of either
-code. Network and training are this harness's, from scratch: no BERT, so no [CLS] and [SEP] to put around the canvas. Of the
-paper's ways to tell the time there is the one it ends with: none.
+code. The denoiser begins as a pretrained BERT: a checkpoint, with [CLS] and [SEP] around the canvas, or a small local one. Of
+the paper's ways to tell the time there is the one it ends with: none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,20 +35,19 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion, Objective
+from baselines.local_bert import LocalBert
 from baselines.masked import MaskedAdapter
-from baselines.networks.sizes import width_for
-from baselines.networks.token_denoiser import TokenDenoiser
-from baselines.parts.categorical import NEVER, Absorbing
+from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout
-from baselines.parts.denoisers import Changed, Denoiser, Estimate, Told, select
+from baselines.parts.denoisers import Denoiser, Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import Term, hybrid
 from baselines.parts.samplers import Level
@@ -56,13 +55,18 @@ from baselines.parts.samplers_discrete import reveal_first
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import StratifiedTimes
+from baselines.parts.truncation import TopK
+from baselines.pretraining import PLM_KEYS, BeginsWithPLM, denoiser_of, in_its_tokens, size_with
 from baselines.training import Optimisation
 from harness.contracts import Example, Likelihood, TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 from harness.tokenizer import PAD
 
-DEFAULTS = {"width": 128, "layers": 4, "heads": 4, "chain": 2048, "batch": 16, "learning_rate": 3e-3, "top_k": None}
+DEFAULTS = {
+    "width": 128, "layers": 4, "heads": 4, "chain": 2048, "batch": 16, "learning_rate": 3e-3, "top_k": None,
+    **PLM_KEYS,
+}  # fmt: skip
 AUXILIARY, AUXILIARY_CONDITIONAL = 1e-2, 3e-4  # lambda_h: LM1B; QQP and Quasar-T
 
 
@@ -97,32 +101,7 @@ def reveal_and_draw(
     return reveal_first(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=False)
 
 
-class TopK:
-    """Leaves the k most probable tokens in every estimate, and of equally probable ones all (Fan et al. 2018, arXiv:1805.04833).
-
-    Args:
-        denoiser: what is wrapped.
-        k: how many; more than there are changes nothing.
-    """
-
-    def __init__(self, denoiser: Denoiser, k: int) -> None:
-        self.denoiser, self.k = denoiser, k
-
-    def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
-        """Estimate x0, cut."""
-        return Changed(self.denoiser(x_t, time, given, previous), self.cut)
-
-    def cut(self, x0_hat: Float[Tensor, "... V"]) -> Float[Tensor, "... V"]:
-        """Log-probabilities of what is left, normalised again."""
-        least = x0_hat.topk(min(self.k, x0_hat.shape[-1]), -1).values[..., -1:]
-        return x0_hat.masked_fill(x0_hat < least, NEVER).log_softmax(-1)
-
-    def select(self, rows: Int[Tensor, " C"]) -> "TopK":
-        """For some rows."""
-        return TopK(select(self.denoiser, rows), self.k)
-
-
-class DiffusionBERT(DiscreteAdapter):
+class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     """Text by unmasking, what tells most last.
 
     Args:
@@ -133,7 +112,11 @@ class DiffusionBERT(DiscreteAdapter):
         batch: examples per update.
         learning_rate: its plateau, at width 128.
         top_k: tokens that an estimate may draw from in sampling; `None` = all.
+        plm: what it begins with: "local" (a BERT pretrained on the task's texts), a folder, a hub name, or `None` (nothing).
+        plm_sha256, plm_tokens: content of a checkpoint; budget of the local model, `None` = the system's own.
     """
+
+    local_model: ClassVar[str] = "local-bert"
 
     design = Design(
         name="diffusion-bert", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
@@ -160,20 +143,21 @@ class DiffusionBERT(DiscreteAdapter):
         return Absorbing(len(task.tokenizer))
 
     @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """The design, which names the tokenizer of a checkpoint."""
+        checked(size)
+        return in_its_tokens(cls.design, size)
+
+    @classmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
         """The denoiser."""
-        tokens = len(task.tokenizer)
-        return TokenDenoiser(
-            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
-            layers=keys["layers"], heads=keys["heads"], timed=False,
-        )  # fmt: skip
+        return denoiser_of(keys["plm"], task, lambda: LocalBert.network_of(task, keys))
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
-        keys = checked(size)
-        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
-        return {"width": width}
+        checked(size)
+        return size_with(LocalBert, parameters, task, size)
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
@@ -218,7 +202,7 @@ def checked(size: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: an unknown key, or a `top_k` that is no number of tokens.
     """
-    keys = merged(size, DEFAULTS)
+    keys = merged(size, DEFAULTS, absent=("plm",))
     k = keys["top_k"]
     if k is not None and not (type(k) is int and k >= 1):
         raise ValueError(f"top_k {k!r}, expected null (all tokens) or a whole number from 1 on")

@@ -9,7 +9,7 @@ Zhou, Li, Zhao and Wen 2023, arXiv:2305.04044; two systems, the paper's and the 
     self-prompt in half of the training examples       -> engine.Diffusion, self_conditioning
     self-prompt before the source, in the encoder      -> prompted_denoiser.PromptedDenoiser
     iterative self-prompting when sampling             -> SelfPrompted, `turns`
-    the 15 most probable tokens only, when sampling    -> Truncated, `top_k`
+    the 15 most probable tokens only, when sampling    -> truncation.TopK, `top_k`
     fewer steps than the chain has                     -> clocks.Chain
 
 A step asks the network `turns` + 1 times: without a prompt, and then with the most probable tokens of its last estimate as the
@@ -20,8 +20,8 @@ its sampler may leave out steps; the code replaces one token in a million by any
 open to both here. The code draws in float32 and spreads the replaced share over V + 1 states where this harness has V tokens.
 The released average of weights, of decay 0.75, spans four updates and is left out. Both are not told the time.
 
-Network from scratch: this harness's encoder-decoder. Prompt tokens carry the embedding of their target's place, because rotary
-attention alone would not tell them from the source.
+The network begins as a pretrained BART: a checkpoint, or a small local one. In the local one prompt tokens carry the embedding
+of their target's place, because rotary attention alone would not tell them from the source.
 
 The paper's system has a bound where `top_k` is off (with it, tokens of the target can get no probability at all): of the law
 that the sampler follows, prompts included, so that `turns` and `top_k` are no sampling keys there. The code's sampler begins
@@ -30,46 +30,38 @@ with masks only, where its noise leaves some tokens, so its bound is infinite, a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Literal
 
-import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion
-from baselines.networks.prompted_denoiser import PromptedDenoiser
-from baselines.networks.sizes import width_for
+from baselines.local_bart import LocalBart
+from baselines.networks.prompted_denoiser import PromptedDenoiser, PromptedPretrained
 from baselines.parts.categorical import Absorbing, CategoricalKernel
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside
-from baselines.parts.denoisers import Changed, Denoiser, Estimate, Told, select
+from baselines.parts.denoisers import Denoiser, Estimate, Told, select
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.replacing import MaskAndReplace
 from baselines.parts.samplers import ancestral_drawn
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
+from baselines.parts.truncation import TopK
+from baselines.pretraining import PLM_KEYS, BeginsWithPLM, denoiser_of, in_its_tokens, size_with
 from baselines.training import Optimisation
 from harness.contracts import Example, Likelihood, TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
 DEFAULTS = {
-    "turns": 2, "top_k": 15, "width": 128, "layers": 3, "heads": 4, "chain": 2000, "batch": 16, "learning_rate": 3e-3,
+    "turns": 2, "top_k": 15, "width": 128, "layers": 3, "heads": 4, "chain": 2000, "batch": 16, "learning_rate": 3e-3, **PLM_KEYS,
 }  # fmt: skip
 PROMPTED = 0.5  # share of training examples that hear a self-prompt
 REPLACED = 1e-6  # share of tokens that the code's noise replaces in the end
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults; `top_k` may be `None`.
-
-    Raises:
-        ValueError: an unknown key or a value that is not of its kind.
-    """
-    given = {name: value for name, value in size.items() if (name, value) != ("top_k", None)}
-    return merged(given, DEFAULTS) | {name: None for name in size.keys() - given.keys()}
 
 
 class SelfPrompted:
@@ -95,30 +87,6 @@ class SelfPrompted:
         return SelfPrompted(select(self.denoiser, rows), self.turns)
 
 
-class Truncated:
-    """Leaves the most probable tokens of every position, normalised, and nothing else.
-
-    Args:
-        denoiser: what is wrapped.
-        most: how many tokens are left.
-    """
-
-    def __init__(self, denoiser: Denoiser, most: int) -> None:
-        self.denoiser, self.most = denoiser, most
-
-    def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
-        """Estimate x0, truncated."""
-        return Changed(self.denoiser(x_t, time, given, previous), self._truncated)
-
-    def _truncated(self, x0_hat: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
-        highest, tokens = x0_hat.topk(min(self.most, x0_hat.shape[-1]), dim=-1)
-        return torch.full_like(x0_hat, -torch.inf).scatter_(-1, tokens, highest.log_softmax(-1))
-
-    def select(self, rows: Int[Tensor, " C"]) -> "Truncated":
-        """For some rows."""
-        return Truncated(select(self.denoiser, rows), self.most)
-
-
 class SelfPromptedDiffusion(Diffusion):
     """Diffusion whose network prompts itself wherever it is not being trained.
 
@@ -137,7 +105,7 @@ class SelfPromptedDiffusion(Diffusion):
         return denoiser if self.training else SelfPrompted(denoiser, self.turns)
 
 
-class DiffusionNAT(DiscreteAdapter):
+class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
     """Text-to-text by unmasking, with self-prompts, as the paper has it.
 
     Args:
@@ -149,8 +117,11 @@ class DiffusionNAT(DiscreteAdapter):
         chain: training steps T for schedules that do not bring their own.
         batch: examples per update.
         learning_rate: its plateau, at width 128.
+        plm: what it begins with: "local" (a BART pretrained on the task's texts), a folder, a hub name, or `None` (nothing).
+        plm_sha256, plm_tokens: content of a checkpoint; budget of the local model, `None` = the system's own.
     """
 
+    local_model: ClassVar[str] = "local-bart"
     design: Design = Design(
         name="diffusion-nat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing",
         schedule="linear-alpha-bar", grains=("sequence",), chain=2000, predicts="x0",
@@ -162,7 +133,8 @@ class DiffusionNAT(DiscreteAdapter):
     def design_for(cls, **size: Any) -> Design:
         """Design of these keys: the absorbing system has a bound where nothing is truncated."""
         whole = checked(size)["top_k"] is None
-        return replace(cls.design, likelihood="bound" if whole and cls.design.kernel == "absorbing" else None)
+        bound: Literal["bound"] | None = "bound" if whole and cls.design.kernel == "absorbing" else None
+        return in_its_tokens(replace(cls.design, likelihood=bound), size)
 
     @property
     def optimisation(self) -> Optimisation:
@@ -181,20 +153,20 @@ class DiffusionNAT(DiscreteAdapter):
         return Absorbing(len(task.tokenizer))
 
     @classmethod
-    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> PromptedDenoiser:
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
         """The denoiser."""
         tokens = len(task.tokenizer)
-        return PromptedDenoiser(
-            states=tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
-            heads=keys["heads"], timed=False,
+        local = partial(
+            PromptedDenoiser, states=tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"],
+            layers=keys["layers"], heads=keys["heads"], timed=False,
         )  # fmt: skip
+        return denoiser_of(keys["plm"], task, local, PromptedPretrained)
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
-        keys = checked(size)
-        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
-        return {"width": width}
+        shared = {"layers": checked(size)["layers"], **size}
+        return size_with(LocalBart, parameters, task, shared)
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
@@ -209,7 +181,7 @@ class DiffusionNAT(DiscreteAdapter):
     def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Truncated, where `top_k` is given."""
         most = checked(self.size)["top_k"]
-        return denoiser if most is None else Truncated(denoiser, most)
+        return denoiser if most is None else TopK(denoiser, most)
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
         """A bound where nothing is truncated; see the module."""
@@ -229,3 +201,12 @@ class DiffusionNATCode(DiffusionNAT):
     def kernel_for(cls, task: TaskView, **size: Any) -> MaskAndReplace:
         """See `DiffusionNAT`."""
         return MaskAndReplace(len(task.tokenizer), REPLACED)
+
+
+def checked(size: Mapping[str, Any]) -> dict[str, Any]:
+    """Size keys with their defaults; `top_k` and `plm` may be `None`.
+
+    Raises:
+        ValueError: an unknown key or a value that is not of its kind.
+    """
+    return merged(size, DEFAULTS, absent=("top_k", "plm"))

@@ -15,7 +15,8 @@ from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Estimate
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
-from baselines.systems.diffusion_bert import DiffusionBERT, DiffusionBERTCode, TopK, through_base
+from baselines.parts.truncation import TopK
+from baselines.systems.diffusion_bert import DiffusionBERT, DiffusionBERTCode, through_base
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
@@ -25,7 +26,7 @@ from harness.tokenizer import PAD, Tokenizer
 SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
 EXAMPLES = [Example(id=str(i), target=SENTENCES[i % len(SENTENCES)]) for i in range(64)]
 PAIRS = [dataclasses.replace(item, source=" ".join(reversed(item.target.split()))) for item in EXAMPLES]
-SMALL = {"width": 32, "layers": 1, "heads": 2, "chain": 50}
+SMALL = {"width": 32, "layers": 1, "heads": 2, "chain": 50, "plm": None}
 LENGTH = 6
 BOTH = pytest.mark.parametrize("model_class", [DiffusionBERT, DiffusionBERTCode])
 

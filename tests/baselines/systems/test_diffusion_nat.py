@@ -12,7 +12,8 @@ from baselines.engine import Diffusion
 from baselines.enumeration import drawn, every_sequence, exact_bound, exact_law, without_mask
 from baselines.parts.conditioning import Source
 from baselines.parts.denoisers import Estimate
-from baselines.systems.diffusion_nat import PROMPTED, DiffusionNAT, DiffusionNATCode, SelfPrompted, Truncated
+from baselines.parts.truncation import TopK
+from baselines.systems.diffusion_nat import PROMPTED, DiffusionNAT, DiffusionNATCode, SelfPrompted
 from baselines.training import Draws
 from harness.check.case import Case
 from harness.check.training import learns_the_same_for_any_sampling_keys
@@ -26,7 +27,7 @@ WORDS = [Example(id=word, source=f"{word} {word}", target=word) for word in ("ol
 
 
 def model_of(system=DiffusionNAT, *, family="t2t", length=LENGTH, schedule=None, **size):
-    keys = {"width": 32, "layers": 1, "heads": 2, "chain": 50, **size}
+    keys = {"width": 32, "layers": 1, "heads": 2, "chain": 50, "plm": None, **size}
     if schedule is None:
         schedule = system.design.schedule.replace("@2000", f"@{keys['chain']}")
     return construct(system, schedule, replace(view(length), family=family, max_source_tokens=LONGEST), keys)
@@ -54,7 +55,7 @@ def on_one_source(model, example, *, truncated=False):
     source = model.layout.canvas(conditions(model.task, [example]), None).source
     whole = Source(ids=source.ids.expand(count, -1), present=source.present.expand(count, -1))
     denoiser = SelfPrompted(diffusion.denoiser.reading(whole), diffusion.turns)
-    denoiser = Truncated(denoiser, 3) if truncated else denoiser
+    denoiser = TopK(denoiser, 3) if truncated else denoiser
 
     def precise(*hearing):
         estimate = denoiser(*hearing)
@@ -171,11 +172,11 @@ def test_it_starts_with_masks_and_ends_without(system):
 def test_truncated_estimates_keep_what_is_most_probable():
     x0_hat = torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
     ids = torch.zeros(2, 4, dtype=torch.int64)
-    found = Truncated(lambda *_: Estimate(x0_hat, x0_hat), 3)(ids, torch.zeros(2), ids.bool(), None).x0_hat.exp()
+    found = TopK(lambda *_: Estimate(x0_hat, x0_hat), 3)(ids, torch.zeros(2), ids.bool(), None).x0_hat.exp()
     kept = x0_hat >= x0_hat.sort(-1).values[..., -3, None]
     expected = torch.where(kept, x0_hat.exp(), 0.0)
     assert torch.allclose(found, expected / expected.sum(-1, keepdim=True))
-    whole = Truncated(lambda *_: Estimate(x0_hat, x0_hat), 15)(ids, torch.zeros(2), ids.bool(), None).x0_hat
+    whole = TopK(lambda *_: Estimate(x0_hat, x0_hat), 15)(ids, torch.zeros(2), ids.bool(), None).x0_hat
     assert torch.allclose(whole, x0_hat, atol=1e-6)
 
 
