@@ -103,7 +103,7 @@ def test_a_parameter_target_is_met(system, family):
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
 @SYSTEMS
-@pytest.mark.parametrize("schedule", ["linear-alpha-bar@20", "log-linear@7"])
+@pytest.mark.parametrize("schedule", ["linear-alpha-bar@20", "between(of=linear-alpha-bar@7,low=0.3)"])
 def test_its_bound_in_steps_by_draws_is_the_exact_one(system, schedule):
     """Beside the chain, the step from nothing but masks to what the schedule keeps at t = 1."""
     model = tiny(system, schedule, length=2)

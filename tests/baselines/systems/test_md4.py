@@ -43,7 +43,7 @@ def test_the_network_is_told_the_time():
 
 
 # --- bound -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("schedule", [NATIVE, "log-linear", "between(of=linear-alpha-bar,low=0.05,high=0.8)"])
+@pytest.mark.parametrize("schedule", [NATIVE, "log-linear", "between(of=linear-alpha-bar,low=0.3,high=0.8)"])
 def test_its_bound_by_draws_is_the_exact_one(schedule):
     """The integral, the step from nothing but masks to t = 1, and log V for every mask that is left at t = 0."""
     model = tiny(MD4, schedule, length=2)

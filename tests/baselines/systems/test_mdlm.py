@@ -63,7 +63,7 @@ def test_the_network_is_not_told_the_time():
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("schedule", [None, "between(of=linear-alpha-bar,low=0.05,high=0.8)"])
+@pytest.mark.parametrize("schedule", [None, "between(of=linear-alpha-bar,low=0.3,high=0.8)"])
 def test_its_bound_by_draws_is_the_exact_one(schedule):
     """The integral, the step from nothing but masks to t = 1, and the step from the first time to the data.
 
