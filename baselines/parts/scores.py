@@ -251,7 +251,7 @@ class EulerSteps:
     ) -> Tensor:  # fmt: skip
         if final:
             return analytic_step(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=True)
-        amount = self.noise(s, t - s, alpha_t)
+        amount = self.noise(t, t - s, alpha_t)
         return leapt(kernel, x_t, estimate, alpha_t, amount, euler, noise=noise, final=False)
 
 

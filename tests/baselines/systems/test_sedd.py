@@ -119,6 +119,13 @@ def test_its_head_begins_at_zero(kernel):
     assert not raw.any()
 
 
+def test_under_uniform_noise_the_log_score_of_what_is_there_is_zero():
+    ids = every_sequence(7, 2)
+    raw = rough("uniform").diffusion.denoiser(ids, torch.zeros(len(ids)), torch.zeros_like(ids, dtype=torch.bool), None).raw
+    assert not raw.gather(-1, ids[..., None]).any()
+    assert (raw == 0).sum() == ids.numel()
+
+
 @kernels
 def test_with_the_true_ratios_the_bound_is_the_entropy(kernel):
     """Nothing is lost in continuous time, and next to nothing at its ends, where positions are taken one by one."""
