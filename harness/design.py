@@ -33,8 +33,8 @@ class Design:
             of one estimate.
         last_step: what the last reverse step does ("argmax", "sample", "round").
         variance: variance of Gaussian reverse steps.
-        unmasking: "independent", "exact-count", or the order that decides what is written first ("low-confidence"); absorbing
-            kernels only.
+        unmasking: "independent", "exact-count", "one by one", or the order that decides what is written first
+            ("low-confidence"); absorbing kernels only.
         temperature: whether its law can be sharpened or flattened: log-probabilities of x0 over a temperature in every reverse
             step. Autoregressive models always can.
         clamping: whether estimates are snapped to the nearest embedding: at every step, at none, or at which.

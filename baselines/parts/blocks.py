@@ -29,7 +29,7 @@ def block_mask(numbers: Int[Tensor, " N"]) -> Bool[Tensor, "N2 N2"]:
     """Who sees whom among the noisy states of N positions and, behind them, the clean states of the same positions.
 
     A noisy position sees the noisy ones of its block and the clean ones of earlier blocks; a clean one sees the clean ones of its
-    block and of earlier blocks (Arriola et al. 2025, arXiv:2503.09573, section 3.2 and appendix B.6).
+    block and of earlier blocks (Arriola et al. 2025, arXiv:2503.09573).
 
     Args:
         numbers: of the block of each position.
@@ -47,7 +47,7 @@ class BlockTimes(nn.Module):
     """A time for every block of every example, one from each of as many equal parts; weight 1.
 
     In training they lie between `low` and `high`, for gradients of less variance; in evaluation between `first` and 1
-    (Arriola et al. 2025, arXiv:2503.09573, section 5). Earlier than `first` none lies.
+    (Arriola et al. 2025, arXiv:2503.09573). Earlier than `first` none lies.
 
     Args:
         blocks: their number K on a canvas.
@@ -79,7 +79,7 @@ class BlockTimes(nn.Module):
 def hitting_times(draws: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
     """Times at which M masks are revealed one after the other, where each has a time of its own, uniform between 0 and 1.
 
-    With m masks left, time falls from t to t u^(1/m): the first-hitting sampler (Zheng et al. 2025, arXiv:2409.02908, section 4).
+    With m masks left, time falls from t to t u^(1/m): the first-hitting sampler (Zheng et al. 2025, arXiv:2409.02908).
     """
     left = torch.arange(draws.shape[-1], 0, -1, dtype=draws.dtype, device=draws.device)
     return draws.pow(1 / left).cumprod(-1)

@@ -2,16 +2,17 @@
 
 Arriola, Gokaslan, Chiu, Yang, Qi, Han, Sahoo and Kuleshov 2025, arXiv:2503.09573.
 
-    p(x) = prod_b p(x^b | x^<b), equation 3           -> blocks.BlockDiffusion, networks.block_denoiser
-    one pass over [x_t ; x_0], section 3.2, its mask  -> parts.blocks.block_mask, BlockDenoiser.beside_clean
-    bound of a block given the clean ones, eq. 8      -> objectives_discrete.masked_bound, one time per block
-    clipped times U[b, w], section 5                  -> parts.blocks.BlockTimes
-    sampling with keys and values kept, algorithm 2   -> BlockDiffusion.fill
+    p(x) = prod_b p(x^b | x^<b)                       -> blocks.BlockDiffusion, networks.block_denoiser
+    one pass over [x_t ; x_0], and its mask           -> parts.blocks.block_mask, BlockDenoiser.beside_clean
+    bound of a block given the clean ones             -> objectives_discrete.masked_bound, one time per block
+    clipped times U[b, w]                             -> parts.blocks.BlockTimes
+    sampling with keys and values kept                -> BlockDiffusion.fill
     first-hitting sampler (arXiv:2409.02908)          -> parts.blocks.hitting_times, `sampler: first-hitting`
     nucleus filter, as released                       -> strict_nucleus
 
 With log-linear noise the chance of a mask is t itself; scoring always takes t from all of it, in one draw per block and part.
-Times are clipped as the paper found best: all masks for blocks of 1, [0.45, 0.95] up to 4, [0.3, 0.8] up to 16, [0, 0.5] above.
+Times are clipped as the paper found best: all masks for blocks of 1, [0.45, 0.95] for 4, [0.3, 0.8] for 16, [0, 0.5] for 128;
+sizes between have the range of the next larger one, and so have all above 16 that of 128.
 Its search for them during training is not part of this, nor the released option to draw masks anew whose share leaves the range.
 Released code takes the weight 1 instead of 1 / t where the range begins above 0.5; here the weight is that of the bound.
 
