@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
+from baselines.parts.calls import Calls, counted
 from baselines.parts.conditioning import Canvas, Layout, Source
-from baselines.parts.denoisers import Calls, Denoiser, Tempered, counted
+from baselines.parts.denoisers import Denoiser, Tempered
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Undo
 from baselines.training import Data, Draws, Optimisation, train

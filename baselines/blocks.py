@@ -11,10 +11,12 @@ from baselines.engine import Diffusion
 from baselines.networks.block_denoiser import BlockDenoiser
 from baselines.networks.kv_cache import KVCache
 from baselines.parts.blocks import turns
+from baselines.parts.calls import Calls, among
 from baselines.parts.categorical import Absorbing, normalised
 from baselines.parts.clocks import Grid
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Calls, Changed, Denoiser, Estimate, Readout, among
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.estimates import Changed, Estimate, Readout
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import written
 from harness.tokenizer import EOS, PAD

@@ -14,7 +14,7 @@ from baselines.encoding import sizes_in_bytes, targets
 from baselines.parts.categorical import CategoricalKernel
 from baselines.parts.clocks import Continuum
 from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget, TargetOnly
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.monte_carlo import in_rounds, standard_errors
 from baselines.parts.objectives import per_canvas
 from baselines.parts.objectives_discrete import Term, bound_term

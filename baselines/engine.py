@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from baselines.parts.calls import Calls, among
 from baselines.parts.clocks import Clock, Grid, Time
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate, OfRows, Reader, among, select
+from baselines.parts.denoisers import Denoiser, Reader, select
+from baselines.parts.estimates import Deferred, Estimate, OfRows
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives import per_example
 from baselines.parts.randomness import Noise

@@ -15,7 +15,8 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Clock, Continuum, Grid
 from baselines.parts.conditioning import Canvas, Layout
-from baselines.parts.denoisers import ConditionDropout, Denoiser, Guided
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.objectives_discrete import Term, bound_term, masked_bound, times
 from baselines.parts.samplers import Reverse
 from baselines.parts.spaces import DiscreteSpace

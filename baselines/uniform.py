@@ -13,7 +13,8 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Continuum, Grid, uniform_grid
 from baselines.parts.conditioning import Layout
-from baselines.parts.denoisers import ConditionDropout, Denoiser, Guided
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.objectives_discrete import Term, uniform_bound
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode

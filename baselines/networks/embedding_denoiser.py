@@ -4,7 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from baselines.networks.transformer import TimeEmbedding, Transformer
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 
 
 class EmbeddingDenoiser(nn.Module):

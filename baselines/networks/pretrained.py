@@ -28,7 +28,8 @@ from torch.nn.functional import linear
 from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Denoiser, Estimate, Readout, Told
+from baselines.parts.denoisers import Denoiser, Told
+from baselines.parts.estimates import Estimate, Readout
 from harness.errors import ModelError
 from harness.pretrained import SAFE, folder_of, why_unreadable
 from harness.tokenizer import BOS, SEP

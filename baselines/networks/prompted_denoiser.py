@@ -7,7 +7,8 @@ from torch import Tensor
 from baselines.networks.pretrained import PretrainedSourceDenoiser
 from baselines.networks.source_denoiser import SourceDenoiser
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Denoiser, Estimate, Told
+from baselines.parts.denoisers import Denoiser, Told
+from baselines.parts.estimates import Estimate
 from baselines.parts.self_conditioning import Heard
 
 

@@ -8,7 +8,8 @@ from baselines.networks.encoder_decoder import Decoder
 from baselines.networks.transformer import TimeEmbedding, Transformer
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Denoiser, Estimate, Readout, Told
+from baselines.parts.denoisers import Denoiser, Told
+from baselines.parts.estimates import Estimate, Readout
 
 
 class SourceDenoiser(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from baselines.networks.transformer import TimeEmbedding, Transformer
 from baselines.parts.categorical import normalised
-from baselines.parts.denoisers import Estimate, Readout
+from baselines.parts.estimates import Estimate, Readout
 
 
 class TokenDenoiser(nn.Module):

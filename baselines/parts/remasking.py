@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import Absorbing
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.samplers import Level

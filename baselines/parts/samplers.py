@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.gaussian import noise_from_x0
 from baselines.parts.kernels import Kernel
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from baselines.parts.categorical import Absorbing, Mixing, normalised
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import Term
 from baselines.parts.randomness import categorical

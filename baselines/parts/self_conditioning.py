@@ -3,7 +3,7 @@
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 
 
 class Heard(Estimate):

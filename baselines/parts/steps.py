@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import NEVER
-from baselines.parts.denoisers import Changed, Denoiser, Estimate, Told, select
+from baselines.parts.denoisers import Denoiser, Told, select
+from baselines.parts.estimates import Changed, Estimate
 
 
 class TopK:

@@ -38,9 +38,9 @@ from baselines.blocks import BlockDiffusion
 from baselines.masked import MaskedAdapter
 from baselines.networks.block_denoiser import BlockDenoiser
 from baselines.parts.blocks import BlockTimes, InBlocks, spread
+from baselines.parts.calls import Calls
 from baselines.parts.clocks import Continuum, Grid
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside, TargetOnly
-from baselines.parts.denoisers import Calls
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import Reverse

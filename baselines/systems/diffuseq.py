@@ -26,9 +26,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from baselines.engine import Diffusion, Times
+from baselines.parts.calls import Calls
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget
-from baselines.parts.denoisers import Calls, Deferred, Denoiser, Estimate
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.estimates import Deferred, Estimate
 from baselines.parts.gaussian import Variance, posterior_variance, step_variance
 from baselines.parts.samplers import Reverse, Timed, ancestral, ddim
 from baselines.parts.timesteps import LossSecondMoment, Visited, evenly, from_the_end

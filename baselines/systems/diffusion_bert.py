@@ -47,7 +47,8 @@ from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout
-from baselines.parts.denoisers import Denoiser, Estimate
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.estimates import Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import Term, hybrid
 from baselines.parts.samplers import Level

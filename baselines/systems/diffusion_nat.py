@@ -43,8 +43,10 @@ from baselines.local_bart import LocalBart
 from baselines.networks.prompted_denoiser import PromptedDenoiser, PromptedPretrained
 from baselines.parts.categorical import Absorbing, CategoricalKernel
 from baselines.parts.clocks import Chain
+from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside
-from baselines.parts.denoisers import Denoiser, Estimate, Told, select
+from baselines.parts.denoisers import Denoiser, Told, select
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.replacing import MaskAndReplace
 from baselines.parts.samplers import ancestral_drawn
@@ -173,10 +175,15 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         keys = checked(size)
         clock = Chain(schedule.steps or keys["chain"])
         return SelfPromptedDiffusion(
-            keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=schedule,
+            keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=self.process(schedule),
             denoiser=self.network_of(task, keys), objective=token_error, times=UniformTimes(clock.steps),
             reverse=ancestral_drawn, clock=clock, time_input=clock.network_time,
         )  # fmt: skip
+
+    @staticmethod
+    def process(schedule: Schedule) -> Schedule:
+        """The schedule, from the data to nothing but masks: what the sampler begins with."""
+        return Complete(schedule)
 
     def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Truncated, where `top_k` is given."""
@@ -196,6 +203,11 @@ class DiffusionNATCode(DiffusionNAT):
         unmasking=None,
     )  # fmt: skip
     sampling_keys: ClassVar[tuple[str, ...]] = ("turns", "top_k")
+
+    @staticmethod
+    def process(schedule: Schedule) -> Schedule:
+        """The schedule as it is."""
+        return schedule
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> MaskAndReplace:

@@ -11,7 +11,7 @@ sampling.
     random remasking, generate.py                      -> remasking.Ordered without a confidence
     tokens per step, generate.py                       -> remasking.evenly
     semi-autoregressive blocks, generate.py            -> remasking.parts_of
-    classifier-free guidance, weight w                 -> denoisers.Guided, gamma = 1 + w
+    classifier-free guidance, weight w                 -> guidance.Guided, gamma = 1 + w
     likelihood from k masks, get_log_likelihood.py     -> LLaDA.estimates, strata
     Dream's orders maskgit_plus, topk_margin, entropy  -> remasking.probability, margin, negative_entropy
     Dream's times and tokens per step                  -> grid_of, remasking.as_scheduled

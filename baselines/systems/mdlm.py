@@ -11,7 +11,7 @@ Sahoo, Arriola, Schiff, Gokaslan, Marroquin, Chiu, Rush and Kuleshov 2024, arXiv
     importance sampling of times, released option     -> timesteps.ImportanceTimes, `times: importance`
     ancestral sampling, equation 6, with its cache    -> samplers_discrete.reveal_first
     last step: the mode of what is masked still       -> clocks.uniform_grid, samplers_discrete.reveal_first
-    classifier-free guidance (arXiv:2412.10193)       -> denoisers.Guided, denoisers.ConditionDropout
+    classifier-free guidance (arXiv:2412.10193)       -> guidance.Guided, guidance.ConditionDropout
 
 The released cache keeps the estimate until a token changes. Which masks are revealed does not depend on the estimate, so here
 the network is not asked at all in steps that reveal nothing: the same law, and never more calls than positions. The network is

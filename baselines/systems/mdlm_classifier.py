@@ -28,7 +28,8 @@ from baselines.networks.condition_classifier import ConditionClassifier
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import NEVER
 from baselines.parts.conditioning import Layout, Source, SourceBeside
-from baselines.parts.denoisers import Denoiser, Estimate, Told, Wrapped
+from baselines.parts.denoisers import Denoiser, Told
+from baselines.parts.estimates import Estimate, Wrapped
 from baselines.parts.objectives_discrete import Term
 from baselines.parts.steps import Step
 from baselines.systems.mdlm import DEFAULTS, MDLM

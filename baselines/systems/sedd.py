@@ -45,7 +45,7 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, Mixing, Uniform
 from baselines.parts.clocks import Continuum, Grid, Time, uniform_grid
 from baselines.parts.conditioning import Layout
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import Term
 from baselines.parts.scores import LEAST, EulerSteps, OwnZero, analytic_step, score_bound
 from baselines.parts.spaces import DiscreteSpace

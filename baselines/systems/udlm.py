@@ -7,8 +7,8 @@ Schiff, Sahoo, Phung, Wang, Boshar, Dalla-torre, de Almeida, Rush, Pierrot and K
     continuous bound, section 3.2                      -> objectives_discrete.uniform_bound
     low-discrepancy times from 1e-3 on                 -> timesteps.ContinuousTimes
     ancestral sampling                                 -> samplers_discrete.renewed
-    classifier-free guidance, section 3.1              -> denoisers.Guided, samplers_discrete.renewed
-    condition left out in training                     -> denoisers.ConditionDropout
+    classifier-free guidance, section 3.1              -> guidance.Guided, samplers_discrete.renewed
+    condition left out in training                     -> guidance.ConditionDropout
 
 The bound is the whole one, at every position, and not the cross-entropy of the tokens that changed. The network is told the
 time, must be, and any token may change again at any step: nothing is carried over. The released code trains the bound with

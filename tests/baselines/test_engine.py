@@ -6,7 +6,7 @@ from baselines.engine import Diffusion
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Continuum, uniform_grid
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import written

@@ -8,7 +8,7 @@ from baselines.engine import Diffusion
 from baselines.parts.categorical import Absorbing, normalised
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.samplers import ancestral_drawn
 from baselines.parts.self_conditioning import Heard

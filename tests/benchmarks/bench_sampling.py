@@ -11,7 +11,7 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral

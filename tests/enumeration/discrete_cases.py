@@ -12,7 +12,7 @@ from baselines.engine import Diffusion
 from baselines.parts.categorical import Absorbing, Mixing, Uniform
 from baselines.parts.chains import DiscretisedGaussian, MaskAndUniform, NearestNeighbour
 from baselines.parts.clocks import Chain
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.samplers import ancestral
 from baselines.parts.spaces import DiscreteSpace

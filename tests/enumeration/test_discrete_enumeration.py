@@ -15,7 +15,7 @@ from scipy.stats import chi2
 from baselines.enumeration import decided, drawn, every_sequence, exact_bound, exact_law
 from baselines.parts.categorical import Absorbing, Mixing, Unmasking, kullback_leibler, point
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers import ancestral
 from baselines.parts.samplers_discrete import exact_count

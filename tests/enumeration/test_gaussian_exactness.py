@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.gaussian import GaussianKernel, posterior_variance, step_variance
 from baselines.parts.samplers import ancestral, ddim
 from harness.schedules.catalogue import example_text

@@ -3,7 +3,7 @@
 import torch
 from golden_conversions import floats
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 
 
 class ToyDenoiser(torch.nn.Module):

@@ -5,7 +5,7 @@ from golden_conversions import first, floats, ints, row
 
 from baselines.parts.blocks import BlockTimes, block_mask, block_numbers, hitting_times
 from baselines.parts.categorical import Absorbing, normalised
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.parts.steps import Step
 from baselines.systems.bd3_lm import BD3LM, strict_nucleus

@@ -4,7 +4,7 @@ from golden_conversions import at, first, floats, ints, one_hot
 
 from baselines.parts.categorical import Mixing, normalised, point
 from baselines.parts.clocks import Chain
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives import per_canvas
 from baselines.parts.objectives_discrete import bound_term, hybrid
 from baselines.parts.steps import Step

@@ -15,7 +15,7 @@ from baselines.parts.chains import (
     neighbours,
 )
 from baselines.parts.clocks import Chain
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives import per_example
 from baselines.parts.objectives_discrete import bits, bound_term, hybrid, token_error
 from baselines.parts.samplers import ancestral

@@ -8,7 +8,8 @@ from golden_conversions import disagreements, ones, zeros
 from baselines.engine import Diffusion
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas, padded, side_by_side
-from baselines.parts.denoisers import Clamped, Estimate
+from baselines.parts.denoisers import Clamped
+from baselines.parts.estimates import Estimate
 from baselines.parts.gaussian import (
     GaussianKernel,
     clipped_log_variance,

@@ -5,7 +5,7 @@ from golden_conversions import disagreements, first, floats, ints, last, zeros
 from golden_stubs import MeanDenoiser, ToyDenoiser
 
 from baselines.parts.categorical import Absorbing
-from baselines.parts.denoisers import Guided
+from baselines.parts.guidance import Guided
 from baselines.systems.llada import DEFAULTS, grid_of, reverse_of, strata
 from harness.schedules.names import build
 

@@ -10,7 +10,8 @@ from baselines.engine import Diffusion
 from baselines.enumeration import decided, exact_integral, exact_law, without_mask
 from baselines.parts.categorical import Absorbing, Categorical, Mixing, Uniform, mixed, normalised, point
 from baselines.parts.clocks import Chain, Continuum, uniform_grid
-from baselines.parts.denoisers import Estimate, Mixed
+from baselines.parts.estimates import Estimate
+from baselines.parts.guidance import Mixed
 from baselines.parts.objectives import per_canvas
 from baselines.parts.objectives_discrete import bound_term, masked_bound, times
 from baselines.parts.samplers_discrete import reveal_first

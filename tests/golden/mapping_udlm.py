@@ -5,7 +5,7 @@ from golden_conversions import all_but_last, first, floats, ints
 
 from baselines.parts.categorical import Uniform, normalised, point
 from baselines.parts.clocks import Chain
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import bound_term, times, uniform_bound
 from baselines.parts.steps import Step
 from harness.schedules.names import build

@@ -5,7 +5,7 @@ import torch
 
 from baselines.networks.prompted_denoiser import PromptedDenoiser
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.self_conditioning import Heard
 
 ROWS, LENGTH, LONGEST, TOKENS = 4, 5, 6, 9

@@ -3,20 +3,11 @@
 import pytest
 import torch
 
+from baselines.parts.calls import among, counted
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import (
-    Changed,
-    ConditionDropout,
-    Deferred,
-    Estimate,
-    Guided,
-    Mixed,
-    Readout,
-    Tempered,
-    among,
-    counted,
-    select,
-)
+from baselines.parts.denoisers import Tempered, select
+from baselines.parts.estimates import Changed, Deferred, Estimate, Readout
+from baselines.parts.guidance import ConditionDropout, Guided, Mixed
 from baselines.training import Draws
 
 CHOSEN = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])

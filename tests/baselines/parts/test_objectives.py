@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives import denoising_error, end_to_end, noise_error, prior_error, rounding_error
 from baselines.parts.spaces import EmbeddingSpace
 from baselines.parts.steps import Step

@@ -10,7 +10,7 @@ from baselines.parts import remasking
 from baselines.parts.categorical import Absorbing, Uniform
 from baselines.parts.clocks import Continuum, uniform_grid
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.randomness import Noise
 from baselines.parts.remasking import Ordered, as_scheduled, evenly, margin, negative_entropy, parts_of, probability

@@ -8,7 +8,8 @@ import torch
 from baselines.parts import scores
 from baselines.parts.categorical import Absorbing, Uniform, normalised, point
 from baselines.parts.chains import DiscretisedGaussian
-from baselines.parts.denoisers import Changed, Deferred, Estimate, Mixed, Readout
+from baselines.parts.estimates import Changed, Deferred, Estimate, Readout
+from baselines.parts.guidance import Mixed
 from baselines.parts.samplers import Timed
 from baselines.parts.scores import (
     EulerSteps,

@@ -5,7 +5,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.parts.categorical import Absorbing, Categorical, Mixing, Uniform, point
-from baselines.parts.denoisers import Changed, Deferred, Estimate, Mixed
+from baselines.parts.estimates import Changed, Deferred, Estimate
+from baselines.parts.guidance import Mixed
 from baselines.parts.objectives_discrete import uniform_bound, uniform_gap
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode

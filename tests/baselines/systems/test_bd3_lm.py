@@ -17,7 +17,7 @@ from baselines.parts.blocks import BlockTimes, block_numbers, hitting_times, tur
 from baselines.parts.categorical import Absorbing, normalised
 from baselines.parts.clocks import Continuum
 from baselines.parts.conditioning import Canvas, Source
-from baselines.parts.denoisers import Readout
+from baselines.parts.estimates import Readout
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import reveal_first, written

@@ -12,7 +12,7 @@ from torch import nn
 from baselines.encoding import targets
 from baselines.enumeration import drawn, exact_bound, exact_law, without_mask
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
 from baselines.parts.truncation import TopK

@@ -11,7 +11,7 @@ from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.enumeration import drawn, every_sequence, exact_bound, exact_law, without_mask
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.truncation import TopK
 from baselines.systems.diffusion_nat import PROMPTED, DiffusionNAT, DiffusionNATCode, SelfPrompted
 from baselines.training import Draws

@@ -8,7 +8,7 @@ from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained, vie
 
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import uniform_gap
 from baselines.systems import duo
 from baselines.systems.duo import Duo, gamma_of, gaussian, kept_by_argmax, time_of

@@ -9,7 +9,8 @@ import torch
 from baselines.encoding import conditions
 from baselines.engine import Canvas, Diffusion
 from baselines.parts.clocks import Chain
-from baselines.parts.denoisers import Clamped, Estimate
+from baselines.parts.denoisers import Clamped
+from baselines.parts.estimates import Estimate
 from baselines.parts.gaussian import GaussianKernel, posterior_variance, step_variance
 from baselines.parts.objectives import end_to_end
 from baselines.parts.randomness import Noise

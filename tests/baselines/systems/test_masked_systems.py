@@ -20,7 +20,7 @@ from toy_sentences import EXAMPLES, LENGTH, requests, tiny, trained
 
 from baselines.encoding import conditions, targets
 from baselines.enumeration import decided, exact_bound, exact_law, without_mask
-from baselines.parts.denoisers import ConditionDropout, Guided
+from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.randomness import Noise
 from baselines.systems.md4 import MD4
 from baselines.systems.mdlm import MDLM

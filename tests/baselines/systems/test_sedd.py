@@ -12,7 +12,7 @@ from baselines.enumeration import every_sequence, exact_integral
 from baselines.networks.initialise import initialise
 from baselines.parts.categorical import normalised, point
 from baselines.parts.conditioning import Canvas
-from baselines.parts.denoisers import Estimate
+from baselines.parts.estimates import Estimate
 from baselines.parts.randomness import Noise
 from baselines.systems.sedd import SEDD, grid, told
 from baselines.training import Draws

@@ -1,0 +1,221 @@
+"""Estimates of x0: what denoisers give back, whatever their networks predict; made and read only where they are looked at."""
+
+from collections.abc import Callable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Estimate:
+    """A denoiser's answer.
+
+    Args:
+        x0_hat: estimate of x0 in the kernel's terms: vectors "B L S", or log-probabilities over tokens "B L V".
+        raw: the network's own output.
+    """
+
+    def __init__(self, x0_hat: Tensor, raw: Tensor) -> None:
+        self._x0_hat, self._raw = x0_hat, raw
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See the class."""
+        return self._x0_hat
+
+    @property
+    def raw(self) -> Tensor:
+        """See the class."""
+        return self._raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """The estimates of x0 that this one mixes, each behind its weight; itself alone where it mixes none.
+
+        For reverse steps that mix the laws of x_s which they lead to, and not the estimates of x0.
+        """
+        return ((1.0, self.x0_hat),)
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """The estimate of x0 at some positions, in their order."""
+        return self.x0_hat[chosen]
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """The network's own output at some positions, in their order."""
+        return self.raw[chosen]
+
+
+class Readout(Estimate):
+    """Log-probabilities over tokens that are read off hidden states only where they are looked at.
+
+    Args:
+        hidden: last hidden states.
+        head: makes logits of hidden states.
+        normalised: makes log-probabilities of logits.
+    """
+
+    def __init__(
+        self, hidden: Float[Tensor, "B L D"], head: Callable[[Tensor], Tensor], normalised: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.hidden, self.head, self.normalised = hidden, head, normalised
+        self._whole: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self._read()[0]
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        if self._whole is None:
+            logits = self.head(self.hidden)
+            self._whole = self.normalised(logits), logits
+        return self._whole
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.normalised(self.raw_at(chosen))
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.head(self.hidden[chosen])
+
+
+class Wrapped(Estimate):
+    """An estimate around another one, which it passes on unless a subclass says otherwise.
+
+    Args:
+        estimate: what is passed on.
+    """
+
+    def __init__(self, estimate: Estimate) -> None:
+        self.estimate = estimate
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.x0_hat
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`."""
+        return self.estimate.weighted
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.estimate.at(chosen)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.estimate.raw_at(chosen)
+
+
+class Changed(Wrapped):
+    """An estimate whose x0_hat is changed position by position, where it is looked at.
+
+    Args:
+        estimate: what is changed.
+        change: from an x0_hat, whole or at some positions, to another.
+    """
+
+    def __init__(self, estimate: Estimate, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(estimate)
+        self.change = change
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.change(self.estimate.x0_hat)
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`; each is changed by itself."""
+        return tuple((weight, self.change(x0_hat)) for weight, x0_hat in self.estimate.weighted)
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        return self.change(self.estimate.at(chosen))
+
+
+class OfRows(Estimate):
+    """An estimate, for some rows of its batch.
+
+    Args:
+        estimate: for the whole batch.
+        rows: their numbers.
+    """
+
+    def __init__(self, estimate: Estimate, rows: Int[Tensor, " C"]) -> None:
+        self.estimate, self.rows = estimate, rows
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.x0_hat[self.rows]
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.raw[self.rows]
+
+
+class Deferred(Estimate):
+    """An estimate that is made when a reverse step looks at it, for no more rows than it looks at.
+
+    Args:
+        ask: makes the estimate of some rows, or of all (`None`).
+
+    Attributes:
+        known: the estimate of all rows, once it was read whole. What a step looks at in some places only is not remembered:
+            whether all rows are among them depends on the batch, and what later steps are told must not.
+    """
+
+    def __init__(self, ask: Callable[[Int[Tensor, " C"] | None], Estimate]) -> None:
+        self.ask = ask
+        self.known: Estimate | None = None
+
+    def whole(self) -> Estimate:
+        """The estimate of all rows."""
+        if self.known is None:
+            self.known = self.ask(None)
+        return self.known
+
+    @property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.whole().x0_hat
+
+    @property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.whole().raw
+
+    @property
+    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+        """See `Estimate`."""
+        return self.whole().weighted
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.at(inside)
+
+    def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
+        """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        return estimate.raw_at(inside)
+
+    def _of_rows_with(self, chosen: Bool[Tensor, "B L"]) -> tuple[Estimate, Bool[Tensor, "C L"]]:
+        """The estimate of the rows with chosen positions, and which those are among them."""
+        if self.known is not None:
+            return self.known, chosen
+        rows = chosen.any(-1)
+        return (self.ask(None), chosen) if bool(rows.all()) else (self.ask(rows.nonzero()[:, 0]), chosen[rows])
