@@ -175,7 +175,8 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         keys = checked(size)
         clock = Chain(schedule.steps or keys["chain"])
         return SelfPromptedDiffusion(
-            keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=self.process(schedule),
+            keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task),
+            schedule=self.process(schedule),
             denoiser=self.network_of(task, keys), objective=token_error, times=UniformTimes(clock.steps),
             reverse=ancestral_drawn, clock=clock, time_input=clock.network_time,
         )  # fmt: skip
