@@ -1,9 +1,14 @@
 """Estimates of x0: what denoisers give back, whatever their networks predict; made and read only where they are looked at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+Weighted = tuple[tuple[float, Tensor], ...]
+PIECE = 512
+"""Positions whose laws are read at a time: at 50,000 tokens a piece takes 100 MB."""
 
 
 class Estimate:
@@ -28,12 +33,12 @@ class Estimate:
         return self._raw
 
     @property
-    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
-        """The estimates of x0 that this one mixes, each behind its weight; itself alone where it mixes none.
+    def weighted(self) -> Weighted | None:
+        """The estimates of x0 that this one mixes, each behind its weight; `None` where it mixes none.
 
         For reverse steps that mix the laws of x_s which they lead to, and not the estimates of x0.
         """
-        return ((1.0, self.x0_hat),)
+        return None
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """The estimate of x0 at some positions, in their order."""
@@ -42,6 +47,28 @@ class Estimate:
     def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """The network's own output at some positions, in their order."""
         return self.raw[chosen]
+
+    def pieces(self, chosen: Bool[Tensor, "B L"]) -> Iterator[Float[Tensor, "M W"]]:
+        """What `at` gives, `PIECE` positions at a time, so that no table of them all is made."""
+        for piece in pieces_of(chosen):
+            yield self.at(piece)
+
+    def of(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        """The log-probability of one token at every position; no table of all is made."""
+        everywhere = torch.ones_like(ids, dtype=torch.bool)
+        found = [
+            law.gather(-1, here[:, None]) for law, here in zip(self.pieces(everywhere), ids.flatten().split(PIECE), strict=True)
+        ]
+        return torch.cat(found).view_as(ids)
+
+
+def pieces_of(chosen: Bool[Tensor, "B L"]) -> Iterator[Bool[Tensor, "B L"]]:
+    """The chosen positions, `PIECE` at a time, in their order."""
+    places = chosen.flatten().nonzero()[:, 0]
+    for part in places.split(PIECE):
+        piece = torch.zeros_like(chosen)
+        piece.view(-1)[part] = True
+        yield piece
 
 
 class Readout(Estimate):
@@ -105,7 +132,7 @@ class Wrapped(Estimate):
         return self.estimate.raw
 
     @property
-    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+    def weighted(self) -> Weighted | None:
         """See `Estimate`."""
         return self.estimate.weighted
 
@@ -136,9 +163,10 @@ class Changed(Wrapped):
         return self.change(self.estimate.x0_hat)
 
     @property
-    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+    def weighted(self) -> Weighted | None:
         """See `Estimate`; each is changed by itself."""
-        return tuple((weight, self.change(x0_hat)) for weight, x0_hat in self.estimate.weighted)
+        inside = self.estimate.weighted
+        return inside and tuple((weight, self.change(x0_hat)) for weight, x0_hat in inside)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -199,7 +227,7 @@ class Deferred(Estimate):
         return self.whole().raw
 
     @property
-    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+    def weighted(self) -> Weighted | None:
         """See `Estimate`."""
         return self.whole().weighted
 
@@ -212,6 +240,15 @@ class Deferred(Estimate):
         """See `Estimate`."""
         estimate, inside = self._of_rows_with(chosen)
         return estimate.raw_at(inside)
+
+    def pieces(self, chosen: Bool[Tensor, "B L"]) -> Iterator[Float[Tensor, "M W"]]:
+        """See `Estimate`."""
+        estimate, inside = self._of_rows_with(chosen)
+        yield from estimate.pieces(inside)
+
+    def of(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        """See `Estimate`."""
+        return self.whole().of(ids)
 
     def _of_rows_with(self, chosen: Bool[Tensor, "B L"]) -> tuple[Estimate, Bool[Tensor, "C L"]]:
         """The estimate of the rows with chosen positions, and which those are among them."""

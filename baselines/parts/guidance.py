@@ -6,7 +6,7 @@ from torch import Tensor
 from baselines.parts.categorical import mixed
 from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Denoiser, Told, select
-from baselines.parts.estimates import Estimate
+from baselines.parts.estimates import Estimate, Weighted
 from baselines.parts.spaces import DrawSource
 
 
@@ -58,7 +58,7 @@ class Mixed(Estimate):
         return self.first.raw
 
     @property
-    def weighted(self) -> tuple[tuple[float, Tensor], ...]:
+    def weighted(self) -> Weighted:
         """See `Estimate`."""
         return (self.gamma, self.first.x0_hat), (1 - self.gamma, self.second.x0_hat)
 

@@ -8,7 +8,7 @@ arXiv:2508.15487) rank by entropy and by margin too.
 Which step of how many it is need not be known: the masks that are left tell it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import Absorbing
-from baselines.parts.estimates import Estimate
+from baselines.parts.estimates import PIECE, Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.samplers import Level
 from baselines.parts.samplers_discrete import lowest, written
 
-PIECE = 256  # laws that are worked on at a time: what is computed of them stays small beside them
 Counts = Int[Tensor, " B"]
 Law = Float[Tensor, "M V"]
 Tokens = Int[Tensor, " M"]
@@ -111,7 +110,7 @@ class Ordered:
             return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
-        tokens, confidence = self._drawn(self.confidence, estimate.at(masked), noise[..., 1][masked])
+        tokens, confidence = self._drawn(self.confidence, estimate.pieces(masked), noise[..., 1][masked])
         priority = torch.zeros_like(noise[..., 0]).masked_scatter(masked, -confidence.to(noise.dtype))
         chosen = lowest(priority, masked, left)
         x_s = x_t.clone()
@@ -124,10 +123,12 @@ class Ordered:
         first = torch.where(masked & free, part, self.blocks).amin(-1, keepdim=True)
         return free & (part == first)
 
-    def _drawn(self, confidence: Confidence, law: Law, uniform: Float[Tensor, " M"]) -> tuple[Tokens, Float[Tensor, " M"]]:
+    def _drawn(
+        self, confidence: Confidence, laws: Iterator[Law], uniform: Float[Tensor, " M"]
+    ) -> tuple[Tokens, Float[Tensor, " M"]]:
         """A token of each law, and its rank, a piece at a time."""
         tokens, ranks = list[Tensor](), list[Tensor]()
-        for piece, draws in zip(law.split(PIECE), uniform.split(PIECE), strict=True):
+        for piece, draws in zip(laws, uniform.split(PIECE), strict=True):
             tokens.append(piece.argmax(-1) if self.mode else categorical(piece.exp(), draws))
             ranks.append(confidence(piece, tokens[-1]))
         return torch.cat(tokens), torch.cat(ranks)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import Absorbing, Uniform, Unmasking
-from baselines.parts.estimates import Estimate
+from baselines.parts.estimates import PIECE, Estimate, Weighted, pieces_of
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.samplers import Level
@@ -37,9 +37,12 @@ def written(
     """x_t with a token of the estimate's law in the chosen places, or with its most probable one (`mode`)."""
     if not bool(chosen.any()):
         return x_t
-    x_s, law = x_t.clone(), estimate.at(chosen)
-    x_s[chosen] = law.argmax(-1) if mode else categorical(law.softmax(-1), noise[..., 1][chosen])
-    return x_s
+    draws = noise[..., 1][chosen].split(PIECE)
+    tokens = [
+        law.argmax(-1) if mode else categorical(law.softmax(-1), piece)
+        for law, piece in zip(estimate.pieces(chosen), draws, strict=True)
+    ]
+    return x_t.masked_scatter(chosen, torch.cat(tokens))
 
 
 def exact_count(
@@ -82,16 +85,32 @@ def renewed(
     """
     if not isinstance(kernel, Uniform):
         raise TypeError(f"renewing tokens needs uniform noise, not {type(kernel).__name__}")
-    estimates, alpha_s = estimate.weighted, alpha_s.expand(x_t.shape)
+    alpha_s = alpha_s.expand(x_t.shape)
     kept = (alpha_t / alpha_s.clamp_min(torch.finfo(torch.float64).tiny)).expand(x_t.shape)
-    here = _mixed(kernel, [(w, x0_hat.gather(-1, x_t[..., None]).double()) for w, x0_hat in estimates], alpha_s)[..., 0]
-    total = _mixed(kernel, estimates, alpha_s).logsumexp(-1).double() if len(estimates) > 1 else torch.zeros_like(here)
+    tables = estimate.weighted
+    if tables is None:
+        here = kernel.log_marginal(estimate.of(x_t).double()[..., None], alpha_s)[..., 0]
+        total = torch.zeros_like(here)
+    else:
+        here = _mixed(kernel, [(w, x0_hat.gather(-1, x_t[..., None]).double()) for w, x0_hat in tables], alpha_s)[..., 0]
+        total = _mixed(kernel, tables, alpha_s).logsumexp(-1).double()
     stay = torch.sigmoid(math.log(kernel.states) + kept.log() + here - torch.log1p(-kept) - total)
     chosen = noise[..., 0] > stay
     if not bool(chosen.any()):
         return x_t
-    law = _mixed(kernel, [(w, x0_hat[chosen][None]) for w, x0_hat in estimates], alpha_s[chosen][None])[0]
-    return x_t.masked_scatter(chosen, categorical(law.softmax(-1), noise[..., 1][chosen]))
+    tokens = [
+        categorical(_renewal(kernel, estimate, tables, piece, alpha_s[piece]).softmax(-1), noise[..., 1][piece])
+        for piece in pieces_of(chosen)
+    ]
+    return x_t.masked_scatter(chosen, torch.cat(tokens))
+
+
+def _renewal(
+    kernel: Uniform, estimate: Estimate, tables: Weighted | None, chosen: Bool[Tensor, "B L"], alpha: Float[Tensor, " M"]
+) -> Float[Tensor, "M V"]:
+    """Logarithms of what chosen positions are drawn from; not normalised."""
+    laws = ((1.0, estimate.at(chosen)),) if tables is None else [(weight, x0_hat[chosen]) for weight, x0_hat in tables]
+    return _mixed(kernel, [(weight, law[None]) for weight, law in laws], alpha[None])[0]
 
 
 def _mixed(kernel: Uniform, estimates: Sequence[tuple[float, Tensor]], alpha: Level) -> Float[Tensor, "B L W"]:

@@ -6,7 +6,7 @@ import torch
 from baselines.parts.calls import among, counted
 from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Tempered, select
-from baselines.parts.estimates import Changed, Deferred, Estimate, Readout
+from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate, Readout
 from baselines.parts.guidance import ConditionDropout, Guided, Mixed
 from baselines.training import Draws
 
@@ -131,3 +131,34 @@ def test_condition_dropout_hides_whole_conditions():
     assert torch.equal(seen[:, 0], seen[:, 1])
     assert not seen[:, 2].any()
     assert abs((seen[:, 0] == 4).float().mean().item() - 0.3) < 4.5 * (0.21 / n) ** 0.5
+
+
+def test_pieces_are_what_is_chosen_in_its_order():
+    """1,300 positions, of which about a third are chosen: more than one piece."""
+    hidden, chosen = torch.randn(13, 100, 4), torch.rand(13, 100, generator=torch.Generator().manual_seed(0)) < 0.45
+    head, read = torch.nn.Linear(4, 5), []
+
+    def heard(states):
+        read.append(len(states))
+        return head(states)
+
+    readout = Readout(hidden, heard, lambda values: values.log_softmax(-1))
+    found = torch.cat(list(Deferred(lambda rows: readout).pieces(chosen)))
+    assert max(read) == PIECE
+    assert sum(read) == int(chosen.sum()) > PIECE
+    torch.testing.assert_close(found, readout.x0_hat[chosen])
+
+
+def test_the_probability_of_one_token_makes_no_table_of_all():
+    hidden, head, read = torch.randn(13, 100, 4), torch.nn.Linear(4, 5), []
+
+    def heard(states):
+        read.append(states.shape[:-1].numel())
+        return head(states)
+
+    readout = Readout(hidden, heard, lambda values: values.log_softmax(-1))
+    ids = torch.randint(5, (13, 100))
+    found = Tempered(lambda *_: readout, 0.5)(None, None, None, None).of(ids)
+    assert max(read) == PIECE
+    expected = (2 * head(hidden).log_softmax(-1)).log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+    torch.testing.assert_close(found, expected)
