@@ -53,26 +53,26 @@ from harness.tokenizer import PretrainedTokenizer
 LOCAL = "local"
 PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_sha256": "", "plm_tokens": None}
 """Keys, with their defaults, of a system that begins with a pretrained language model."""
+_SIZES = ("width", "layers", "heads")
 _TOLD = 6  # tensors that an error names
 
 
-def beginning(model: str, size: Mapping[str, Any], defaults: Mapping[str, Any]) -> Pretraining | Checkpoint:
-    """What a system begins with: a local model of the system's own size, or a checkpoint.
+def beginning(model: str, size: Mapping[str, Any]) -> Pretraining | Checkpoint:
+    """What a system begins with: a local model of the size that the system is given, or a checkpoint.
 
     Args:
         model: registered name of the local model.
-        size: the system's keys as they were given.
-        defaults: of all its keys, those of `PLM_KEYS` among them.
+        size: the system's keys as they were given, among them those of `PLM_KEYS`.
 
     Raises:
         ValueError: `plm` is neither "local" nor a checkpoint of that content, or keys are given that it has no use for.
     """
-    plm, tokens = size.get("plm", LOCAL), size.get("plm_tokens")
+    plm, tokens, shared = size.get("plm", LOCAL), size.get("plm_tokens"), sizes_of(size)
     if tokens is not None and not (type(tokens) is int and tokens >= 1):
         raise ValueError(f"plm_tokens {tokens!r}, expected a whole number from 1 on, or null for the system's own budget")
     if plm == LOCAL:
-        return Pretraining(model=model, keys=shared_size(size, defaults), tokens=tokens)
-    useless = [name for name in ("width", "layers", "heads", "plm_tokens") if size.get(name) is not None]
+        return Pretraining(model=model, keys=shared, tokens=tokens)
+    useless = [*shared, *(["plm_tokens"] if tokens is not None else [])]
     if useless:
         raise ValueError(f"{', '.join(useless)}: the checkpoint {plm} has its own size, and is trained; drop these keys")
     found, given = digest_of_folder(folder_of(plm)), size.get("plm_sha256", "")
@@ -87,17 +87,14 @@ def in_its_tokens(design: Design, size: Mapping[str, Any]) -> Design:
     return design if plm == LOCAL else replace(design, tokenizer=plm)
 
 
-def shared_size(size: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that a system shares with its local model: layers, heads, and a width that is given; a target may decide it."""
-    keys = {**defaults, **size}
-    return {"layers": keys["layers"], "heads": keys["heads"]} | {name: size[name] for name in ("width",) if name in size}
+def sizes_of(size: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a system's keys that its local model shares."""
+    return {name: size[name] for name in _SIZES if name in size}
 
 
-def size_with(
-    local: "type[LocalModel]", parameters: int, task: TaskView, size: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+def size_with(local: "type[LocalModel]", parameters: int, task: TaskView, size: Mapping[str, Any]) -> dict[str, Any]:
     """Size keys that meet a parameter target: those of the local model; a checkpoint is as large as it is."""
-    return local.size_for(parameters, task, **shared_size(size, defaults)) if size.get("plm", LOCAL) == LOCAL else {}
+    return local.size_for(parameters, task, **sizes_of(size)) if size.get("plm", LOCAL) == LOCAL else {}
 
 
 def denoiser_of(

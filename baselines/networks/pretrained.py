@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from baselines.networks.source_denoiser import SourceDenoiser
+from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
 from baselines.parts.denoisers import Estimate, Readout, Told
@@ -206,11 +206,10 @@ class PretrainedDenoiser(nn.Module):
         return Readout(self.encoder.hidden(embedded)[:, 1:-1], self.encoder.logits, normalised)
 
 
-class PretrainedSourceDenoiser(SourceDenoiser):
+class PretrainedSourceDenoiser(nn.Module):
     """A pretrained encoder-decoder: the encoder reads a source, the decoder noisy ids, of which it estimates the clean ones.
 
-    The network is not told the time (Zhou et al. 2023, arXiv:2305.04044, section 3.1). The modules of `SourceDenoiser` are not
-    made: the checkpoint's take their places.
+    The network is not told the time (Zhou et al. 2023, arXiv:2305.04044, section 3.1).
 
     Args:
         pair: the network; its last state is a mask.
@@ -219,8 +218,12 @@ class PretrainedSourceDenoiser(SourceDenoiser):
     holds: ClassVar[type[Pretrained]] = PretrainedEncoderDecoder
 
     def __init__(self, pair: PretrainedEncoderDecoder) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.pair = pair
+
+    def reading(self, source: Source) -> Reading:
+        """The denoiser of canvases beside these sources, which are encoded once."""
+        return Reading(self, self.encode(source), source.present)
 
     def encode(self, source: Source) -> Float[Tensor, "B N D"]:
         """The memory of a source."""

@@ -8,7 +8,7 @@ from baselines.networks.encoder_decoder import Decoder
 from baselines.networks.transformer import TimeEmbedding, Transformer
 from baselines.parts.categorical import normalised
 from baselines.parts.conditioning import Source
-from baselines.parts.denoisers import Denoiser, Estimate, Readout, Told
+from baselines.parts.denoisers import Estimate, Readout, Told
 
 
 class SourceDenoiser(nn.Module):
@@ -37,7 +37,7 @@ class SourceDenoiser(nn.Module):
         self.decoder = Decoder(width, layers, heads, attention=BidirectionalAttention, condition_width=width if timed else None)
         self.head = nn.Linear(width, vocabulary)
 
-    def reading(self, source: Source) -> Denoiser:
+    def reading(self, source: Source) -> "Reading":
         """The denoiser of canvases beside these sources, which are encoded once."""
         return Reading(self, self.encode(source), source.present)
 
@@ -58,17 +58,18 @@ class Reading:
     """A denoiser that has read its sources.
 
     Args:
-        network: what estimates.
+        network: what estimates, from states, time, memory and where that is present.
         memory: encoded sources.
         present: False at their padding.
     """
 
-    def __init__(self, network: SourceDenoiser, memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]) -> None:
+    def __init__(self, network: nn.Module, memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]) -> None:
         self.network, self.memory, self.present = network, memory, present
 
     def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
         """Estimate x0."""
-        return self.network(x_t, time, self.memory, self.present)
+        estimate: Estimate = self.network(x_t, time, self.memory, self.present)
+        return estimate
 
     def select(self, rows: Int[Tensor, " C"]) -> "Reading":
         """For some of the sources."""

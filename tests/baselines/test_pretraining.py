@@ -40,7 +40,7 @@ class Beginner(MDLM):
 
     @classmethod
     def begins_with(cls, **size):
-        return beginning(f"{HERE}:Small", size, cls.defaults)
+        return beginning(f"{HERE}:Small", size)
 
     @classmethod
     def design_for(cls, **size):
@@ -49,7 +49,7 @@ class Beginner(MDLM):
 
     @classmethod
     def size_for(cls, parameters, task, **size):
-        return size_with(LocalBert, parameters, task, size, cls.defaults)
+        return size_with(LocalBert, parameters, task, size)
 
     @classmethod
     def network_of(cls, task, keys):
@@ -220,9 +220,9 @@ def test_another_tokenizer_is_an_error(tmp_path):
 
 
 def test_keys_of_the_beginning_are_checked():
-    assert begins_with(Beginner, {}) == Pretraining(model=f"{HERE}:Small", keys={"layers": 4, "heads": 4})
-    asked = begins_with(Beginner, {"width": 64, "layers": 2, "batch": 8, "plm_tokens": 100})
-    assert asked == Pretraining(model=f"{HERE}:Small", keys={"width": 64, "layers": 2, "heads": 4}, tokens=100)
+    assert begins_with(Beginner, {}) == Pretraining(model=f"{HERE}:Small")
+    asked = begins_with(Beginner, {"width": 64, "batch": 8, "plm_tokens": 100})
+    assert asked == Pretraining(model=f"{HERE}:Small", keys={"width": 64}, tokens=100)
     with pytest.raises(ValueError, match="'remote' is neither an absolute path nor a name in the local cache"):
         begins_with(Beginner, {"plm": "remote"})
     with pytest.raises(ValueError, match="plm_tokens 0, expected a whole number from 1 on, or null"):
