@@ -14,7 +14,7 @@ directions: the weights are the same, the causal mask goes. The network is this 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,7 +41,7 @@ class LocalBart(LocalModel):
     Args:
         schedule: none.
         task: tokenizer and canvas.
-        width, layers, heads: of encoder and decoder.
+        width, layers, heads: of encoder and decoder, each.
         batch: examples per update.
         learning_rate: its plateau, at width 128.
     """
@@ -50,6 +50,7 @@ class LocalBart(LocalModel):
         name="local-bart", kind="pretrained", families=(), predicts="next token", conditioning="the text, infilled",
         loss_mask="all positions, padding included", length="none", paper="1910.13461",
     )  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = {**LocalModel.defaults, "layers": 3}
     network: SourceDenoiser
 
     @classmethod

@@ -8,7 +8,8 @@ from harness.construction import design_of
 from harness.registry import known, resolve
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
-TRAINED = [name for name in known("models") if resolve("models", name).load().design.kind not in ("floor", "imported")]
+SILENT = ("floor", "imported", "pretrained")
+TRAINED = [name for name in known("models") if resolve("models", name).load().design.kind not in SILENT]
 
 
 @pytest.mark.parametrize("model", TRAINED)
