@@ -35,6 +35,8 @@ def in_turn(kernel, x_t, estimate, alpha_t, alpha_s, *, noise, final):
     masked = x_t == kernel.mask
     first = masked & (masked.cumsum(-1) == 1)
     later = bool((~masked).any())
+    if not later:
+        assert estimate.x0_hat.shape[0] == len(x_t)  # read whole, so that it is remembered
     odd = (torch.arange(len(x_t)) % 2 == 1)[:, None]
     return written(x_t, masked if final else first & odd if later else first, estimate, noise)
 

@@ -31,10 +31,11 @@ def entropy(graph, vocab, dim, mask_index, x0, x_t, t, noise, log_score_LD, nois
     schedule = schedule_of(noise, noise_args)
     kept = level(schedule, floats(t), x_t)
     found = score_entropy(KERNELS[graph](vocab), floats(log_score_LD)[:, :vocab], ints(x_t), ints(x0), kept)
-    alpha, time = first(kept), floats(t).view(1, 1)
+    time = floats(t).view(1, 1)
+    alpha = schedule.alpha_bar(time)
     rate = first(flat(noise_rate(alpha, schedule.rate(time))))
     return {
-        "sigma_bar": total_noise(alpha),
+        "sigma_bar": first(flat(total_noise(alpha))),
         "dsigma": rate,
         "entropy": found,
         "loss": first(per_canvas(times(float(rate), lambda step: found.view(1, len(x0)))(None))),
@@ -54,9 +55,10 @@ def step_weights(graph, vocab, dim, mask_index, x0, x_t, t, noise, log_score_LD,
     kernel, schedule, clock = KERNELS[graph](vocab), schedule_of(noise, noise_args), Chain(STEPS[dt])
     read = kernel, floats(log_score_LD)[:, :vocab], ints(x_t)
     here, there = (level(schedule, time, x_t) for time in clock.interval(clock.index(floats([t]))))
+    amount = EulerSteps(schedule).noise(t, dt, schedule.alpha_bar(floats(t).view(1, 1)))
     return {
         "analytic": analytic(*read, remaining(here, there)).weights(dim),
-        "euler": euler(*read, flat(EulerSteps(schedule).noise(t, dt, here).expand(1, len(x_t)))).weights(dim),
+        "euler": euler(*read, flat(amount.expand(1, len(x_t)))).weights(dim),
         "denoise": analytic(*read, remaining(here, torch.ones_like(here))).weights(dim)[:, :vocab],
     }
 

@@ -1,0 +1,55 @@
+"""Extra memory of a sampling step at V = 50,257, L = 1,024, batch 8: at most a quarter of the network's logits beside them.
+
+The peak of the process, less what it held before the step, is compared with one table of logits: 8 x 1,024 x 50,257 float32,
+1.65 GB. The network is as narrow as it can be, so that what it needs itself is next to nothing. One process for each system.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+SYSTEMS = {
+    "mdlm": ("baselines.systems.mdlm", "MDLM", "log-linear", {}),
+    "md4": ("baselines.systems.md4", "MD4", "log-linear", {}),
+    "llada": ("baselines.systems.llada", "LLaDA", "linear-alpha-bar", {}),
+    "sedd": ("baselines.systems.sedd", "SEDD", "log-linear", {}),
+    "sedd-uniform": ("baselines.systems.sedd", "SEDD", "log-linear", {"kernel": "uniform"}),
+    "udlm": ("baselines.systems.udlm", "UDLM", "log-linear(eps=0.001)", {}),
+}
+LIMIT = 1.25
+CHILD = """
+import resource, sys
+import torch
+from baselines.parts.conditioning import Canvas
+from baselines.parts.randomness import Noise
+from harness.construction import construct
+from harness.contracts import TaskView
+from harness.tokenizer import Tokenizer
+import importlib
+V, L, B = 50_257, 1024, 8
+module, name, schedule, keys = eval(sys.argv[1])
+words = Tokenizer.train("words", [" ".join(f"w{i}" for i in range(V))])
+view = TaskView(name="empty", family="ucg", tokenizer=words, max_tokens=L)
+model = construct(getattr(importlib.import_module(module), name), schedule, view, {"width": 8, "layers": 1, "heads": 2, **keys})
+model.eval()
+diffusion, empty = model.diffusion, torch.zeros(B, L, dtype=torch.int64)
+canvas, noise = Canvas(ids=empty, given=empty.bool()), Noise(torch.arange(B))
+x = diffusion.kernel.prior(diffusion.kernel.noise(noise, 0, L))
+draws = diffusion.kernel.noise(noise, 1, L)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+with torch.no_grad():
+    before = peak()
+    diffusion.advance(x, canvas, 0.75, 0.25, draws, diffusion.denoiser, None, model.reverse_for(2))
+    print((peak() - before) / (B * L * len(words) * 4))
+"""
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_makes_no_second_table_of_logits(system, report):
+    ran = subprocess.run([sys.executable, "-c", CHILD, repr(SYSTEMS[system])], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    share = float(ran.stdout)
+    report(f"{system}: the peak of a step rises by {share:.2f} tables of logits (at most {LIMIT} with the table itself)")
+    assert share <= LIMIT
