@@ -50,6 +50,11 @@ class TrainingDraws(DrawSource, Protocol):
         """Examples of the whole batch."""
         ...
 
+    @property
+    def progress(self) -> float:
+        """Share of the training's updates that are done; 1 outside training."""
+        ...
+
     def once(self, name: str, draw: Callable[[torch.Generator], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """This micro-batch's rows of whole-batch tensors that are drawn once for all micro-batches."""
         ...

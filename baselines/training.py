@@ -69,6 +69,7 @@ class Draws:
         batch: examples of the whole batch.
         rows: those of the micro-batch at hand.
         device: where the draws are made.
+        progress: share of the training's updates that are done; 1 outside training.
         kept: what was drawn once for the whole batch; shared by its micro-batches.
     """
 
@@ -76,6 +77,7 @@ class Draws:
     batch: int
     rows: slice
     device: torch.device
+    progress: float = 1.0
     kept: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, compare=False)
 
     def generator(self, name: str) -> torch.Generator:
@@ -187,7 +189,8 @@ def _update(state: "_State", loss: Loss, batch: Data, update: int, updates: int,
     for rows in _slices(size, run.micro_batch or size):
         part = {name: tensor[rows] for name, tensor in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            value = loss(part, Draws(seed=seed, batch=size, rows=rows, device=device, kept=kept)).sum() / size
+            draws = Draws(seed=seed, batch=size, rows=rows, device=device, progress=update / updates, kept=kept)
+            value = loss(part, draws).sum() / size
         torch.autograd.backward(value)
         total += value.detach()
     mean = total.item()

@@ -69,6 +69,17 @@ def margin(law: Law, tokens: Tokens) -> Float[Tensor, " M"]:
     return best - second
 
 
+def picked(
+    law: Law, uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
+) -> tuple[Tokens, Float[Tensor, " M"]]:  # fmt: skip
+    """A token of each law, or its most probable one (`mode`), and its rank, a piece at a time."""
+    tokens, ranks = list[Tensor](), list[Tensor]()
+    for piece, draws in zip(law.split(PIECE), uniform.split(PIECE), strict=True):
+        tokens.append(piece.argmax(-1) if mode else categorical(piece.exp(), draws))
+        ranks.append(confidence(piece, tokens[-1]))
+    return torch.cat(tokens), torch.cat(ranks)
+
+
 # --- where -----------------------------------------------------------------------------------------------------------
 def parts_of(free: Bool[Tensor, "B L"], parts: int) -> Int[Tensor, "B L"]:
     """The part in which a free position lies, counted from 0: as many equal parts of every row's free positions, by their rank.
@@ -111,7 +122,7 @@ class Ordered:
             return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
-        tokens, confidence = self._drawn(self.confidence, estimate.at(masked), noise[..., 1][masked])
+        tokens, confidence = picked(estimate.at(masked), noise[..., 1][masked], self.confidence, mode=self.mode)
         priority = torch.zeros_like(noise[..., 0]).masked_scatter(masked, -confidence.to(noise.dtype))
         chosen = lowest(priority, masked, left)
         x_s = x_t.clone()
@@ -123,11 +134,3 @@ class Ordered:
         part = parts_of(free, self.blocks)
         first = torch.where(masked & free, part, self.blocks).amin(-1, keepdim=True)
         return free & (part == first)
-
-    def _drawn(self, confidence: Confidence, law: Law, uniform: Float[Tensor, " M"]) -> tuple[Tokens, Float[Tensor, " M"]]:
-        """A token of each law, and its rank, a piece at a time."""
-        tokens, ranks = list[Tensor](), list[Tensor]()
-        for piece, draws in zip(law.split(PIECE), uniform.split(PIECE), strict=True):
-            tokens.append(piece.argmax(-1) if self.mode else categorical(piece.exp(), draws))
-            ranks.append(confidence(piece, tokens[-1]))
-        return torch.cat(tokens), torch.cat(ranks)

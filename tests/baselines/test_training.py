@@ -129,3 +129,17 @@ def test_every_example_is_seen_once_per_epoch():
 @pytest.mark.parametrize(("width", "rate"), [(64, 1e-2), (128, 1e-2), (256, 5e-3), (768, 1e-2 / 6)])
 def test_the_rate_falls_with_the_width(width, rate):
     assert SETTINGS.at_width(width).learning_rate == pytest.approx(rate)
+
+
+def test_losses_hear_how_far_training_is_and_that_scoring_is_no_training():
+    heard = []
+
+    class Hearing(Line):
+        def loss(self, batch, draws: Draws):
+            heard.append(draws.progress)
+            return super().loss(batch, draws)
+
+    model = Hearing()
+    run = FitContext(seed=3, micro_batch=4)
+    train(model, model.loss, data(), optimisation=SETTINGS, canvas=1, budget=Budget(tokens=8 * 4), run=run, valid=data())
+    assert heard == [0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0]
