@@ -15,22 +15,21 @@ This harness's inference, none of it the paper's:
                                                         -> GlancingDiffusion.step
     before each layer, glancing at what the last one still has wrong; layers share the head, the loss is their mean
                                                         -> layered_denoiser.LayeredDenoiser, supervised_error
-    more of training at t = 1, where guesses are made   -> StartOften
-    the sampler                                         -> surest_first
+    half of training at t = 1, where guesses are made   -> StartOften
+    the sampler, which starts from an unknown canvas    -> surest_first
 
-y_t is a Markov chain once the guess is known: of what shows the reference at s, a share 1 - alpha_t / alpha_s shows the guess
-at t. It is absorbing noise whose mask is filled with the guess. At t = 1 nothing but the source is known, and the guess, made of
-that alone, adds nothing: the network reads masks there instead, and what it answers is the guess. GLAT decides by argmax, which
-from an empty canvas is one text for all requests with a source; here tokens are drawn, in training and in sampling, and
-`guess: argmax` decides.
+Given the guess, y_t is a Markov chain: of what shows the reference at s, a share 1 - alpha_t / alpha_s shows the guess at t. It
+is absorbing noise whose mask says what was guessed: a guessed token is a state of its own, so that the network can tell it from
+the reference. At t = 1 nothing is guessed yet, and the network reads masks. GLAT decides by argmax, which from an unknown canvas
+is one text for all requests with a source; here tokens are drawn, in training and in sampling, and `guess: argmax` decides.
 
-S steps are S calls of the network, whatever the canvas. A step takes the tokens of which the network is surest, as many as
-alpha_s says, and leaves what stands elsewhere; the last one takes the most probable token everywhere. A schedule with steps makes
-a chain of those; on a closed form time is continuous, and the sampler takes as many steps as it is asked for.
+The first step guesses everything. Every step writes the tokens of which the network is surest until as many stand as alpha_s
+says, and the last one the most probable tokens. Steps in which none is due ask nothing, so S steps are at most S calls, and at
+most one more than positions. A schedule with steps makes a chain of those; on a closed form time is continuous, for any S.
 
 GLAT predicts a length and reads a copy of the source. Here all canvases have one length, their padding is written like tokens and
 counts in the loss, but not in glancing, and the decoder reads masks. GLAT's two passes share their dropout; this network has
-none. It is told the time. There is no bound: the guess is no fixed law.
+none, and is not told the time. There is no bound: the guess is no fixed law.
 """
 
 from collections.abc import Mapping
@@ -68,7 +67,7 @@ from harness.tokenizer import PAD
 
 DEFAULTS = {"width": 128, "layers": 3, "heads": 4, "batch": 16, "learning_rate": 3e-3, "guess": "draw"}
 RATIOS = 0.5, 0.3  # glancing ratio at the beginning and at the end of training
-START = 0.25  # share of training at t = 1: that of a chain of four steps
+START = 0.5  # share of training at t = 1
 
 Ids = Int[Tensor, "B L"]
 
@@ -86,11 +85,7 @@ def supervised_error(step: Step) -> Float[Tensor, "B L"]:
 
 
 class StartOften:
-    """Times of which a share is the last one, t = 1, and the others lie one in each of equal parts of time; weight 1.
-
-    Args:
-        clock: whose places they are; on a chain its last step leads to t = 1 anyway, and gets the share on top.
-    """
+    """Times of which a share, beside its own, is t = 1, and the others lie one in each of equal parts of time; weight 1."""
 
     def __init__(self, clock: Clock, share: float) -> None:
         self.clock, self.share = clock, share
@@ -98,15 +93,16 @@ class StartOften:
     def sample(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Float[Tensor, " B"]]:
         """Places and weights."""
         draws = torch.rand(batch, generator=generator, device=generator.device, dtype=torch.float64)
-        place = self.clock.place((stratified(draws) / (1 - self.share)).clamp(max=1.0))
-        return place, torch.ones_like(draws)
+        return self.clock.place((stratified(draws) / (1 - self.share)).clamp(max=1.0)), torch.ones_like(draws)
 
     def observe(self, place: Tensor, loss: Float[Tensor, " B"]) -> None:
         """Nothing is learnt."""
 
 
 class GlancingDiffusion(Diffusion):
-    """A diffusion whose noise is the network's own guess, and whose training reveals a part of what is wrong.
+    """A diffusion whose noise is its network's guess, and whose training reveals a part of what is wrong.
+
+    States are the tokens, the mask, and the tokens again, guessed.
 
     Args:
         mode: whether the guess is the most probable tokens instead of a draw.
@@ -115,13 +111,8 @@ class GlancingDiffusion(Diffusion):
 
     def __init__(self, mode: bool, **parts: Any) -> None:
         super().__init__(**parts)
-        self.mode = mode
-
-    @property
-    def mask(self) -> int:
-        """What stands where nothing is known."""
         assert isinstance(self.kernel, Absorbing)
-        return self.kernel.mask
+        self.mode, self.mask = mode, self.kernel.mask
 
     def step(self, canvas: Canvas, t: Time, s: Time, draws: DrawSource, alpha_t: Tensor | None = None) -> Step:
         """See `Diffusion`; x_t is what the first layer sees, with what glancing has revealed."""
@@ -135,15 +126,15 @@ class GlancingDiffusion(Diffusion):
         y_t = torch.where(hidden, self.guess(Reading(network, memory, source.present), canvas, draws), ids)
         text, ratio = ids != PAD, ratio_at(draws.progress)
         hidden = hidden & ~glanced(ids, y_t, text, hidden & text, ratio, places[..., 0])
-        seen = torch.where(hidden, y_t.masked_fill(t == 1, self.mask), ids)
+        seen = torch.where(hidden, torch.where(t == 1, self.mask, y_t + self.mask + 1), ids)
 
         def reveal(layer: int, before: Estimate, unseen: Positions) -> Positions:
             inside = unseen & text
             return glanced(ids, before.x0_hat.argmax(-1), inside, inside, ratio, places[..., layer])
 
-        estimate = network.layered(seen, self.time_input(t), memory, source.present, ids=ids, hidden=hidden, reveal=reveal)
+        found = network.layered(seen, self.time_input(t), memory, source.present, ids=ids, hidden=hidden, reveal=reveal)
         return Step(
-            ids=ids, given=canvas.given, clean=ids, x0=ids, x_t=seen, estimate=estimate, t=t, alpha_t=kept,
+            ids=ids, given=canvas.given, clean=ids, x0=ids, x_t=seen, estimate=found, t=t, alpha_t=kept,
             alpha_s=self.alpha(s, canvas), alpha_T=self.schedule.alpha_bar(torch.ones_like(t), ids), first=s == 0,
         )  # fmt: skip
 
@@ -152,23 +143,30 @@ class GlancingDiffusion(Diffusion):
         """What the network answers to an unknown canvas."""
         told = self.time_input(torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device))
         law = denoiser(torch.full_like(canvas.ids, self.mask), told, canvas.given, None).x0_hat
-        uniform = draws.uniform("guess", canvas.ids.shape[1])
-        return picked(law.flatten(0, 1), uniform.flatten(), probability, mode=self.mode)[0].view_as(canvas.ids)
+        uniform = draws.uniform("guess", canvas.ids.shape[1]).flatten()
+        return picked(law.flatten(0, 1), uniform, probability, mode=self.mode)[0].view_as(canvas.ids)
 
 
 def surest_first(
     kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool, mode: bool
 ) -> Tensor:
-    """Takes the tokens of which the estimate is surest, as many as alpha_s says, and every token where nothing stands yet.
+    """Writes the tokens of which the estimate is surest until as many stand as alpha_s says; an unknown canvas gets a guess.
+
+    The network is asked by rows in which a token is due or nothing is guessed yet.
 
     Args:
-        mode: whether tokens are the most probable ones instead of draws; in the final step they are, and all are taken.
+        mode: whether tokens are the most probable ones instead of draws, as they are in the final step, which writes all.
     """
     assert isinstance(kernel, Absorbing)
-    tokens, rank = picked(estimate.x0_hat.flatten(0, 1), noise[..., 1].flatten(), probability, mode=mode or final)
-    unknown, left = x_t == kernel.mask, (1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
-    taken = lowest(-rank.view_as(x_t), torch.ones_like(unknown), torch.zeros_like(left) if final else left)
-    return torch.where(taken | unknown, tokens.view_as(x_t), x_t)
+    hidden, unknown = x_t >= kernel.mask, x_t == kernel.mask
+    left = (torch.zeros_like(alpha_s) if final else 1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
+    looked = hidden & ((hidden.sum(-1) > left)[:, None] | unknown)
+    if not bool(looked.any()):
+        return x_t
+    tokens, rank = picked(estimate.at(looked), noise[..., 1][looked], probability, mode=mode or final)
+    found = x_t.masked_scatter(looked, tokens)
+    due = lowest(torch.zeros_like(noise[..., 0]).masked_scatter(looked, -rank.to(noise.dtype)), looked, left)
+    return torch.where(due, found, torch.where(unknown, found + kernel.mask + 1, x_t))
 
 
 class DiffGLAT(DiffusionAdapter):
@@ -186,7 +184,7 @@ class DiffGLAT(DiffusionAdapter):
     design = Design(
         name="diff-glat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing, into its own guess",
         schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", conditioning="source in an encoder",
-        last_step="argmax", unmasking="low-confidence", temperature=True, time_input="1000 t",
+        last_step="argmax", unmasking="low-confidence", temperature=True,
         loss_mask="what does not show the reference, padding included", reconstructed=True, paper="2212.10240",
     )  # fmt: skip
 
@@ -245,6 +243,6 @@ def checked(size: Mapping[str, Any]) -> dict[str, Any]:
 def _network(task: TaskView, keys: Mapping[str, Any]) -> LayeredDenoiser:
     tokens = len(task.tokenizer)
     return LayeredDenoiser(
-        states=tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
-        heads=keys["heads"],
+        states=2 * tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
+        heads=keys["heads"], timed=False,
     )  # fmt: skip
