@@ -1,6 +1,8 @@
 """An encoder-decoder: a bidirectional encoder reads the source, a decoder reads it at every layer."""
 
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,7 +12,9 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from baselines.networks.attention import BidirectionalAttention, CausalAttention, CrossAttention, SelfAttention
 from baselines.networks.incremental import Incremental, Norm, Run, packed, packed_norm
 from baselines.networks.kv_cache import KVCache
-from baselines.networks.transformer import Block, Condition, Transformer
+from baselines.networks.transformer import Block, Condition, Modulation, Transformer
+
+Layer = Callable[[Float[Tensor, "B L D"]], Float[Tensor, "B L D"]]
 
 
 class Reader(nn.Module):
@@ -56,12 +60,26 @@ class Decoder(Transformer):
         self, x: Float[Tensor, "B L D"], memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"],
         condition: Condition | None = None,
     ) -> Float[Tensor, "B L D"]:  # fmt: skip
-        """Run all blocks over a whole target; `present` is False at the source's padding."""
-        table = self.rotary(x.shape[1], x.device)
+        """Run all layers over a whole target; `present` is False at the source's padding."""
+        for layer in self.layers(x.shape[1], memory, present, condition):
+            x = layer(x)
+        return self.norm(x)
+
+    def layers(
+        self, length: int, memory: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"], condition: Condition | None = None
+    ) -> Iterator[Layer]:
+        """The layers over a whole target of so many positions, the first one first; the norm comes behind the last."""
+        table = self.rotary(length, memory.device)
         for block, reader, modulation in zip(self.blocks, self.readers, self.modulations(condition), strict=True):
             assert isinstance(block, Block)
-            x = block.transform(reader(block.mix(x, table, None, modulation), memory, present), modulation)
-        return self.norm(x)
+            yield partial(self._layer, block, reader, table, memory, present, modulation)
+
+    @staticmethod
+    def _layer(
+        block: Block, reader: nn.Module, table: Tensor, memory: Tensor, present: Tensor, modulation: Modulation,
+        x: Float[Tensor, "B L D"],
+    ) -> Float[Tensor, "B L D"]:  # fmt: skip
+        return block.transform(reader(block.mix(x, table, None, modulation), memory, present), modulation)
 
     def initialise_own(self, generator: torch.Generator) -> None:
         """As the transformer, with three residual branches per layer."""

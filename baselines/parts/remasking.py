@@ -8,7 +8,7 @@ arXiv:2508.15487) rank by entropy and by margin too.
 Which step of how many it is need not be known: the masks that are left tell it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,17 @@ def margin(law: Law, tokens: Tokens) -> Float[Tensor, " M"]:
     return best - second
 
 
+def picked(
+    laws: Iterable[Law], uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
+) -> tuple[Tokens, Float[Tensor, " M"]]:  # fmt: skip
+    """A token of each law, or its most probable one (`mode`), and its rank; laws come in pieces of `PIECE`."""
+    tokens, ranks = list[Tensor](), list[Tensor]()
+    for piece, draws in zip(laws, uniform.split(PIECE), strict=True):
+        tokens.append(piece.argmax(-1) if mode else categorical(piece.exp(), draws))
+        ranks.append(confidence(piece, tokens[-1]))
+    return torch.cat(tokens), torch.cat(ranks)
+
+
 # --- where -----------------------------------------------------------------------------------------------------------
 def parts_of(free: Bool[Tensor, "B L"], parts: int) -> Int[Tensor, "B L"]:
     """The part in which a free position lies, counted from 0: as many equal parts of every row's free positions, by their rank.
@@ -110,7 +121,7 @@ class Ordered:
             return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
-        tokens, confidence = self._drawn(self.confidence, estimate.pieces(masked), noise[..., 1][masked])
+        tokens, confidence = picked(estimate.pieces(masked), noise[..., 1][masked], self.confidence, mode=self.mode)
         priority = torch.zeros_like(noise[..., 0]).masked_scatter(masked, -confidence.to(noise.dtype))
         chosen = lowest(priority, masked, left)
         x_s = x_t.clone()
@@ -122,13 +133,3 @@ class Ordered:
         part = parts_of(free, self.blocks)
         first = torch.where(masked & free, part, self.blocks).amin(-1, keepdim=True)
         return free & (part == first)
-
-    def _drawn(
-        self, confidence: Confidence, laws: Iterator[Law], uniform: Float[Tensor, " M"]
-    ) -> tuple[Tokens, Float[Tensor, " M"]]:
-        """A token of each law, and its rank, a piece at a time."""
-        tokens, ranks = list[Tensor](), list[Tensor]()
-        for piece, draws in zip(laws, uniform.split(PIECE), strict=True):
-            tokens.append(piece.argmax(-1) if self.mode else categorical(piece.exp(), draws))
-            ranks.append(confidence(piece, tokens[-1]))
-        return torch.cat(tokens), torch.cat(ranks)
