@@ -8,7 +8,7 @@ arXiv:2508.15487) rank by entropy and by margin too.
 Which step of how many it is need not be known: the masks that are left tell it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -70,11 +70,11 @@ def margin(law: Law, tokens: Tokens) -> Float[Tensor, " M"]:
 
 
 def picked(
-    laws: Iterable[Law], uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
+    law: Law, uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
 ) -> tuple[Tokens, Float[Tensor, " M"]]:  # fmt: skip
-    """A token of each law, or its most probable one (`mode`), and its rank; laws come in pieces of `PIECE`."""
+    """A token of each law, or its most probable one (`mode`), and its rank, a piece at a time."""
     tokens, ranks = list[Tensor](), list[Tensor]()
-    for piece, draws in zip(laws, uniform.split(PIECE), strict=True):
+    for piece, draws in zip(law.split(PIECE), uniform.split(PIECE), strict=True):
         tokens.append(piece.argmax(-1) if mode else categorical(piece.exp(), draws))
         ranks.append(confidence(piece, tokens[-1]))
     return torch.cat(tokens), torch.cat(ranks)
@@ -122,7 +122,7 @@ class Ordered:
             return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
-        tokens, confidence = picked(estimate.at(masked).split(PIECE), noise[..., 1][masked], self.confidence, mode=self.mode)
+        tokens, confidence = picked(estimate.at(masked), noise[..., 1][masked], self.confidence, mode=self.mode)
         priority = torch.zeros_like(noise[..., 0]).masked_scatter(masked, -confidence.to(noise.dtype))
         chosen = lowest(priority, masked, left)
         x_s = x_t.clone()

@@ -53,7 +53,7 @@ from baselines.parts.denoisers import Denoiser, Estimate
 from baselines.parts.glancing import glanced
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import token_error
-from baselines.parts.remasking import PIECE, picked, probability
+from baselines.parts.remasking import picked, probability
 from baselines.parts.samplers import Level
 from baselines.parts.samplers_discrete import lowest
 from baselines.parts.spaces import DiscreteSpace, DrawSource
@@ -144,7 +144,7 @@ class GlancingDiffusion(Diffusion):
         told = self.time_input(torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device))
         law = denoiser(torch.full_like(canvas.ids, self.mask), told, canvas.given, None).x0_hat
         uniform = draws.uniform("guess", canvas.ids.shape[1]).flatten()
-        return picked(law.flatten(0, 1).split(PIECE), uniform, probability, mode=self.mode)[0].view_as(canvas.ids)
+        return picked(law.flatten(0, 1), uniform, probability, mode=self.mode)[0].view_as(canvas.ids)
 
 
 def surest_first(
@@ -163,7 +163,7 @@ def surest_first(
     looked = hidden & ((hidden.sum(-1) > left)[:, None] | unknown)
     if not bool(looked.any()):
         return x_t
-    tokens, rank = picked(estimate.at(looked).split(PIECE), noise[..., 1][looked], probability, mode=mode or final)
+    tokens, rank = picked(estimate.at(looked), noise[..., 1][looked], probability, mode=mode or final)
     found = x_t.masked_scatter(looked, tokens)
     due = lowest(torch.zeros_like(noise[..., 0]).masked_scatter(looked, -rank.to(noise.dtype)), looked, left)
     return torch.where(due, found, torch.where(unknown, found + kernel.mask + 1, x_t))
