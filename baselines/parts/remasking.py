@@ -69,7 +69,7 @@ def margin(law: Law, tokens: Tokens) -> Float[Tensor, " M"]:
 
 
 def picked(
-    laws: Iterable[Law], uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
+    laws: Iterable[Float[Tensor, "_ V"]], uniform: Float[Tensor, " M"], confidence: Confidence, *, mode: bool = False
 ) -> tuple[Tokens, Float[Tensor, " M"]]:  # fmt: skip
     """A token of each law, or its most probable one (`mode`), and its rank; laws come in pieces of `PIECE`."""
     tokens, ranks = list[Tensor](), list[Tensor]()
