@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from baselines.engine import Diffusion
-from baselines.parts import remasking
+from baselines.parts import estimates, remasking
 from baselines.parts.categorical import Absorbing, Uniform
 from baselines.parts.clocks import Continuum, uniform_grid
 from baselines.parts.conditioning import Canvas
@@ -169,7 +169,8 @@ def test_modes_are_taken_whatever_the_draws():
 def test_pieces_change_nothing(monkeypatch):
     reverse = Ordered(quota=evenly(3), confidence=probability)
     whole = walk(reverse, 3, canvas(100))
-    monkeypatch.setattr(remasking, "PIECE", 7)
+    for module in (estimates, remasking):
+        monkeypatch.setattr(module, "PIECE", 7)
     assert torch.equal(walk(reverse, 3, canvas(100)), whole)
 
 
