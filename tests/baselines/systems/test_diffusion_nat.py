@@ -255,10 +255,10 @@ def test_samples_do_not_depend_on_the_batch():
 
 
 def test_temperature_sharpens_it():
-    """At 0.01 every request gets the most probable text."""
+    """At 0.0001 every request gets the most probable text."""
     model = model_of()
     asked = [replace(request, source=EXAMPLES[0].source) for request in requests(12)]
-    assert len({answer.ids for answer in model.generate(asked, Sampling(steps=1, temperature=0.01))}) <= 2
+    assert len({answer.ids for answer in model.generate(asked, Sampling(steps=1, temperature=0.0001))}) == 1
     assert len({answer.ids for answer in model.generate(asked, Sampling(steps=1))}) > 6
 
 

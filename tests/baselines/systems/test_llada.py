@@ -192,7 +192,7 @@ def test_rows_pay_for_their_own_answers_alone_and_twice_when_guided():
 def test_released_decoding_is_the_same_for_every_request():
     settings = Sampling(steps=3)
     assert len({answer.texts for answer in tiny(LLaDA, tokens="argmax").generate(requests(20), settings)}) == 1
-    assert len({answer.texts for answer in tiny(LLaDA).generate(requests(20), settings)}) > 15
+    assert len({answer.texts for answer in tiny(LLaDA).generate(requests(20), settings)}) > 10
 
 
 def test_a_low_temperature_takes_the_most_probable_tokens(tmp_path):
