@@ -42,7 +42,8 @@ class Design:
         loss_mask: positions whose loss counts.
         length: how a text gets its length.
         tokenizer: "task" for the task's own, else the name of the one the system brings.
-        snr_range: (lowest, highest) signal-to-noise ratio alpha_bar / (1 - alpha_bar) that it can bear; `None` = any.
+        snr_range: (lowest, highest) signal-to-noise ratio alpha_bar / (1 - alpha_bar) that it can bear; `None` = any,
+            and as an end, no limit there.
         likelihood: "exact", "bound" or `None`.
         reconstructed: True where no complete description is public.
         paper: citation key (arXiv identifier) of the system.
@@ -70,7 +71,7 @@ class Design:
     loss_mask: str = "all positions, padding included"
     length: str = "generated padding"
     tokenizer: str = "task"
-    snr_range: tuple[float, float] | None = None
+    snr_range: tuple[float | None, float | None] | None = None
     likelihood: Literal["exact", "bound"] | None = None
     reconstructed: bool = False
     paper: str | None = None

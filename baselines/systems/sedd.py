@@ -28,7 +28,6 @@ that the scores amount to: normalised, they are p(x_0 | x_t) for masks, and unde
 the other positions, which differs from that of x_0 by no more than the noise there is.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -112,7 +111,7 @@ class SEDD(DiscreteAdapter):
             return cls.design
         return replace(
             cls.design, name="sedd-uniform", kernel="uniform", schedule="geometric", unmasking=None,
-            loss_mask="all positions, weighted by the rate of the noise", snr_range=(LOWEST_SNR, math.inf),
+            loss_mask="all positions, weighted by the rate of the noise", snr_range=(LOWEST_SNR, None),
         )  # fmt: skip
 
     @staticmethod

@@ -47,7 +47,9 @@ def _other_schedule(case: Case) -> str:
     specification = curve if case.table is None else f"{curve}@{case.table}"
     if case.design.snr_range is None:
         return specification
-    low, high = case.design.snr_range
+    from harness.schedules.names import limits_of
+
+    low, high = limits_of(case.design.snr_range)
     return f"in-range(of={specification},snr_low={low},snr_high={high})"
 
 

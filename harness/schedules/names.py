@@ -300,7 +300,13 @@ def _change(plan: SchedulePlan, cap: float | None, given: dict[str, Any]) -> Sch
     return changed if plan.steps is None else discretised.discretise(changed, plan.steps, cap=cap)
 
 
-def in_range(schedule: Schedule, snr_range: tuple[float, float] | None) -> Schedule:
+def limits_of(snr_range: tuple[float | None, float | None]) -> tuple[float, float]:
+    """Both ends of a range of signal-to-noise ratios, 0 and infinity where there is no limit."""
+    low, high = snr_range
+    return low or 0.0, math.inf if high is None else high
+
+
+def in_range(schedule: Schedule, snr_range: tuple[float | None, float | None] | None) -> Schedule:
     """The schedule, mapped affinely in log-SNR into what a model can bear where it leaves that.
 
     Args:
@@ -310,10 +316,13 @@ def in_range(schedule: Schedule, snr_range: tuple[float, float] | None) -> Sched
     Returns:
         the same object where it fits, else one whose specification says `in-range(of=...)`.
     """
-    if snr_range is None or bears(schedule, snr_range):
+    if snr_range is None:
         return schedule
-    changed = InRange(schedule, snr_low=snr_range[0], snr_high=snr_range[1])
+    low, high = limits_of(snr_range)
+    if bears(schedule, (low, high)):
+        return schedule
+    changed = InRange(schedule, snr_low=low, snr_high=high)
     mapped = changed.on_table() if isinstance(schedule, Discretised) else changed
-    limits = f"snr_low={_number(snr_range[0])},snr_high={_number(snr_range[1])}"
+    limits = f"snr_low={_number(low)},snr_high={_number(high)}"
     mapped.specification = f"in-range(of={schedule.specification},{limits})"
     return mapped

@@ -1,6 +1,8 @@
 """SEDD as a text model: its bound and its sampler against enumeration, its cost, its variants, learning."""
 
+import json
 import math
+from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -371,6 +373,7 @@ def test_its_designs():
     assert absorbing.closed_form
     assert uniform.closed_form
     assert uniform.snr_range[0] < math.exp(-20) / (1 - math.exp(-20))
+    assert json.loads(json.dumps(asdict(uniform), allow_nan=False))["snr_range"] == [2e-9, None]
 
 
 def test_schedules_with_steps_are_refused():

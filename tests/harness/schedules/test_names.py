@@ -97,6 +97,7 @@ def test_a_schedule_that_fits_is_not_touched() -> None:
     schedule = build("sqrt@2000")
     assert in_range(schedule, None) is schedule
     assert in_range(schedule, (0.0, math.inf)) is schedule
+    assert in_range(schedule, (None, None)) is schedule
     assert in_range(schedule, (1e-7, 100.0)) is schedule
 
 
