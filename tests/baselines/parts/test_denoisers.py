@@ -158,7 +158,7 @@ def test_the_probability_of_one_token_makes_no_table_of_all():
 
     readout = Readout(hidden, heard, lambda values: values.log_softmax(-1))
     ids = torch.randint(5, (13, 100))
-    found = Tempered(lambda *_: readout, 0.5)(None, None, None, None).of(ids)
+    found = Tempered(lambda *_: readout, 0.5)(ids, torch.zeros(13), ids < 0, None).of(ids)
     assert max(read) == PIECE
     expected = (2 * head(hidden).log_softmax(-1)).log_softmax(-1).gather(-1, ids[..., None])[..., 0]
     torch.testing.assert_close(found, expected)

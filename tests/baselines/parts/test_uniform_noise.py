@@ -104,13 +104,22 @@ def level(value):
     return torch.full((1, 1), value, dtype=torch.float64)
 
 
+def wide(estimate, positions):
+    """The same estimate at so many positions."""
+    if isinstance(estimate, Mixed):
+        return Mixed(wide(estimate.first, positions), wide(estimate.second, positions), estimate.gamma)
+    x0_hat = estimate.x0_hat.expand(1, positions, V)
+    return Estimate(x0_hat, x0_hat)
+
+
 def law_of(estimate, x_t, alpha_t, alpha_s, *, points=300):
     """Law of a step for one x_t, by going through a fine grid of both uniform draws: exact to about 1 / points."""
     ticks = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     noise = torch.cartesian_prod(ticks, ticks)[None]
     everywhere = torch.full((1, points**2), x_t)
-    wide = Changed(estimate, lambda x0_hat: x0_hat.expand(1, points**2, V))
-    found = renewed(Uniform(V), everywhere, wide, level(alpha_t), level(alpha_s), noise=noise, final=alpha_s == 1)
+    found = renewed(
+        Uniform(V), everywhere, wide(estimate, points**2), level(alpha_t), level(alpha_s), noise=noise, final=alpha_s == 1
+    )
     return torch.bincount(found[0], minlength=V) / points**2
 
 
@@ -192,7 +201,7 @@ class Sizes(TorchDispatchMode):
 
 def test_a_step_makes_no_table_of_the_vocabulary():
     """Few tokens change in a short step, and only theirs are drawn from a row of the vocabulary; guided, tables are float32."""
-    rows, length, tokens = 4, 32, 1000
+    rows, length, tokens = 40, 32, 1000
     shape = (rows, length)
     estimates = [torch.randn(*shape, tokens, generator=generator(seed)).log_softmax(-1) for seed in (0, 1)]
     x_t = torch.randint(tokens, shape, generator=generator())
@@ -201,8 +210,8 @@ def test_a_step_makes_no_table_of_the_vocabulary():
     for estimate, guided in ((first, False), (Mixed(first, second, 2.0), True)):
         with Sizes() as sizes:
             x_s = renewed(Uniform(tokens), x_t, estimate, level(0.5), level(0.51), noise=noise, final=False)
-        assert 0 < (x_s != x_t).sum() < 20
-        assert max(count for count, dtype in sizes.seen if dtype == torch.float64) < 20 * tokens
+        assert 0 < (x_s != x_t).sum() < 100
+        assert max(count for count, dtype in sizes.seen if dtype == torch.float64) < 100 * tokens
         assert (max(count for count, _ in sizes.seen) >= rows * length * tokens) is guided
 
 
@@ -215,9 +224,8 @@ def test_its_marginal_is_that_of_any_mixing_kernel():
 # --- what estimates mix ----------------------------------------------------------------------------------------------
 def test_estimates_tell_what_they_mix():
     first, second = (Estimate(laws(1, 2, seed=seed), laws(1, 2)) for seed in (1, 2))
-    ((weight, x0_hat),) = first.weighted
-    assert weight == 1
-    assert torch.equal(x0_hat, first.x0_hat)
+    assert first.weighted is None
+    assert Changed(first, lambda law: 2 * law).weighted is None
     mixed = Changed(Deferred(lambda rows: Mixed(first, second, 3.0)), lambda law: 2 * law)
     assert [weight for weight, _ in mixed.weighted] == [3.0, -2.0]
     assert all(torch.equal(law, 2 * one.x0_hat) for (_, law), one in zip(mixed.weighted, (first, second), strict=True))
