@@ -19,13 +19,14 @@ from baselines.networks.initialise import initialise
 from baselines.parts.conditioning import Canvas
 from baselines.parts.randomness import Noise
 from baselines.systems.mdlm import MDLM
+from baselines.systems.sedd import SEDD
 from harness.construction import construct
 from harness.contracts import TaskView
 from harness.tokenizer import Tokenizer
 
 LAYERS, HEADS, LENGTH, BATCH, STEPS, REPEATS = 4, 4, 128, 2, 32, 3
 WIDTHS, VOCABULARIES = (128, 256, 768), (1000, 50_257)
-SYSTEMS = {"mdlm": (MDLM, "log-linear", False)}
+SYSTEMS = {"mdlm": (MDLM, "log-linear"), "sedd": (SEDD, "log-linear")}
 AT_LEAST = {128: 1.5}
 
 
@@ -49,7 +50,7 @@ def view(vocabulary):
 
 
 def ours(system, vocabulary, width):
-    model_class, schedule, _ = SYSTEMS[system]
+    model_class, schedule = SYSTEMS[system]
     model = construct(model_class, schedule, view(vocabulary), {"width": width, "layers": LAYERS, "heads": HEADS}).eval()
     initialise(model.diffusion, torch.Generator().manual_seed(0))
     empty = torch.zeros(BATCH, LENGTH, dtype=torch.int64)
