@@ -1,26 +1,20 @@
-"""What systems share whose noise is any token, in continuous time: the bound, conditions, guidance, the end of sampling."""
+"""What systems share whose noise is any token, in continuous time: the bound, the end of sampling."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from baselines.adapter import merged
-from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion
-from baselines.networks.sizes import width_for
+from baselines.guided import GuidedAdapter
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Continuum, Grid, uniform_grid
-from baselines.parts.conditioning import Layout
-from baselines.parts.denoisers import Denoiser
-from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.objectives_discrete import Term, uniform_bound
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import ContinuousTimes
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -35,51 +29,27 @@ LAST_STEPS: dict[str, str] = {
 }
 
 
-class UniformAdapter(DiscreteAdapter):
-    """Text by replacing tokens, any of them at any step, in continuous time. A source stands before its target, untouched.
+class UniformAdapter(GuidedAdapter):
+    """Text by replacing tokens, any of them at any step, in continuous time. A condition that is left out is padding."""
 
-    Attributes:
-        defaults: size keys with their defaults.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]]
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "last_step")
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """Size keys with their defaults.
+        """See `GuidedAdapter`.
 
         Raises:
-            ValueError: an unknown key, a `guidance` that is no weight, or an unknown `last_step`.
+            ValueError: an unknown `last_step`, too.
         """
-        keys = merged(size, cls.defaults)
-        gamma = keys["guidance"]
-        if gamma is not None and (type(gamma) not in (int, float) or gamma < 0):
-            raise ValueError(f"guidance {gamma!r}, expected null (unguided) or a weight from 0 on (1 = as trained)")
+        keys = super().checked(size)
         if keys["last_step"] not in LAST_STEPS:
             raise ValueError(f"last_step {keys['last_step']!r} is none of {', '.join(LAST_STEPS)}")
         return keys
 
-    @property
-    def keys(self) -> dict[str, Any]:
-        """This model's size keys with their defaults."""
-        return self.checked(self.size)
-
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """The design with the last step that is asked for."""
-        return replace(cls.design, last_step=LAST_STEPS[cls.checked(size)["last_step"]])
-
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW."""
-        keys = self.keys
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
-
-    @staticmethod
-    def make_layout(task: TaskView) -> Layout:
-        """The target alone, or behind its source."""
-        return pinned_source(task)
+        return replace(super().design_for(**size), last_step=LAST_STEPS[cls.checked(size)["last_step"]])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Uniform:
@@ -96,11 +66,9 @@ class UniformAdapter(DiscreteAdapter):
         )  # fmt: skip
 
     @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = cls.checked(size)
-        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
-        return {"width": width}
+    def left_out(cls, task: TaskView) -> int:
+        """See `GuidedAdapter`: padding."""
+        return PAD
 
     @abstractmethod
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
@@ -119,12 +87,11 @@ class UniformAdapter(DiscreteAdapter):
             )
         keys = self.checked(size)
         clock = Continuum(FIRST_TIME, self.grid)
-        dropped = keys["condition_dropout"] if task.family != "ucg" else 0.0
         return {
             "space": DiscreteSpace(len(task.tokenizer)), "kernel": self.kernel_for(task), "schedule": schedule,
             "denoiser": self.network_of(task, keys), "objective": uniform_bound(schedule),
             "times": ContinuousTimes(FIRST_TIME), "clock": clock, "time_input": clock.network_time,
-            "reverse": self.reverse(), "hide": ConditionDropout(dropped, PAD) if dropped else None,
+            "reverse": self.reverse(), "hide": self.condition_dropout(task, keys),
         }  # fmt: skip
 
     def grid(self, steps: int) -> Grid:
@@ -140,8 +107,3 @@ class UniformAdapter(DiscreteAdapter):
     def bound_term(self) -> Term:
         """See `DiscreteAdapter`."""
         return uniform_bound(self.diffusion.schedule)
-
-    def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
-        """Guided, where a weight is given; where the condition is left out, padding stands in its place."""
-        gamma = self.keys["guidance"]
-        return denoiser if gamma is None else Guided(denoiser, float(gamma), PAD)

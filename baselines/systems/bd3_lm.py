@@ -33,7 +33,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.adapter import merged
 from baselines.blocks import BlockDiffusion
 from baselines.masked import MaskedAdapter
 from baselines.networks.block_denoiser import BlockDenoiser
@@ -99,7 +98,7 @@ class BD3LM(MaskedAdapter):
         Raises:
             ValueError: an unknown key, or a value that it cannot take.
         """
-        keys = merged(size, cls.defaults)
+        keys = super().checked(size)
         low, high, nucleus = keys["clip_low"], keys["clip_high"], keys["nucleus"]
         if (low is None) != (high is None) or (low is not None and not (0 <= low <= high <= 1 and high > 0)):
             raise ValueError(f"clip_low {low!r} and clip_high {high!r}, expected both null, or 0 <= clip_low <= clip_high <= 1")

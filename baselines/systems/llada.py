@@ -99,7 +99,8 @@ class LLaDA(MaskedAdapter):
     def design_for(cls, **size: Any) -> Design:
         """Design of an order."""
         keys = cls.checked(size)
-        return replace(cls.design, unmasking=keys["remasking"], last_step="sample" if keys["tokens"] == "draw" else "argmax")
+        last = "sample" if keys["tokens"] == "draw" else "argmax"
+        return replace(super().design_for(**size), unmasking=keys["remasking"], last_step=last)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

@@ -241,6 +241,12 @@ def test_guidance_of_weight_1_is_none_and_calls_twice(system):
 
 
 @SYSTEMS
+def test_guidance_needs_a_condition(system):
+    assert system.design_for().families == ("ucg", "a2t", "t2t")
+    assert system.design_for(guidance=1.0).families == ("a2t", "t2t")
+
+
+@SYSTEMS
 def test_guidance_of_weight_0_ignores_the_condition(system):
     """Sources of one length leave the same positions to be written."""
     ignoring, hearing = (sharpened(behind_a_source(system, guidance=gamma)) for gamma in (0.0, 1.0))

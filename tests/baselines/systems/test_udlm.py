@@ -195,6 +195,11 @@ def test_conditions_are_left_out_in_training_alone_as_padding():
     assert torch.equal(seen[1][canvas.given], canvas.ids[canvas.given])
 
 
+def test_guidance_needs_a_condition():
+    assert UDLM.design_for().families == ("ucg", "a2t", "t2t")
+    assert UDLM.design_for(guidance=2.0).families == ("a2t", "t2t")
+
+
 def test_guidance_asks_twice_and_shows_padding_for_the_condition():
     plain, guided, seen = fitted(conditional()), fitted(conditional(guidance=2.0)), []
     guided.diffusion.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[0]))

@@ -1,0 +1,93 @@
+"""What systems share whose canvas begins with the source, which may be left out: sizes, condition dropout, guidance."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from torch import nn
+
+from baselines.adapter import merged
+from baselines.discrete import DiscreteAdapter, pinned_source
+from baselines.networks.sizes import width_for
+from baselines.parts.conditioning import Layout
+from baselines.parts.denoisers import Denoiser
+from baselines.parts.guidance import ConditionDropout, Guided
+from baselines.training import Optimisation
+from harness.contracts import TaskView
+from harness.design import Design
+
+
+class GuidedAdapter(DiscreteAdapter):
+    """A source stands before its target and is never corrupted; classifier-free guidance where `guidance` gives it a weight.
+
+    Attributes:
+        defaults: size keys with their defaults.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]]
+    sampling_keys: ClassVar[tuple[str, ...]] = ("guidance",)
+
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a `guidance` that is no weight.
+        """
+        keys = merged(size, cls.defaults)
+        gamma = keys.get("guidance")
+        if gamma is not None and (type(gamma) not in (int, float) or gamma < 0):
+            raise ValueError(f"guidance {gamma!r}, expected null (unguided) or a weight from 0 on (1 = as trained)")
+        return keys
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """This model's size keys with their defaults."""
+        return self.checked(self.size)
+
+    @classmethod
+    def design_for(cls, **size: Any) -> Design:
+        """The design; guidance needs a condition."""
+        if cls.checked(size).get("guidance") is None:
+            return cls.design
+        return replace(cls.design, families=tuple(family for family in cls.design.families if family != "ucg"))
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """AdamW; the last weights are kept, which the falling rate averages, as runs here are short."""
+        keys = self.keys
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+
+    @staticmethod
+    def make_layout(task: TaskView) -> Layout:
+        """The target alone, or behind its source."""
+        return pinned_source(task)
+
+    @classmethod
+    @abstractmethod
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
+        """The denoiser."""
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = cls.checked(size)
+        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
+        return {"width": width}
+
+    @classmethod
+    @abstractmethod
+    def left_out(cls, task: TaskView) -> int:
+        """What stands at the places of a condition that is left out."""
+
+    @classmethod
+    def condition_dropout(cls, task: TaskView, keys: Mapping[str, Any]) -> ConditionDropout | None:
+        """What hides the conditions of some training examples."""
+        rate = keys["condition_dropout"] if task.family != "ucg" else 0.0
+        return ConditionDropout(rate, cls.left_out(task)) if rate else None
+
+    def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
+        """Guided, where a weight is given."""
+        gamma = self.keys.get("guidance")
+        return denoiser if gamma is None else Guided(denoiser, float(gamma), self.left_out(self.task))
