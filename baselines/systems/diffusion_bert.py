@@ -39,10 +39,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from baselines.adapter import merged
-from baselines.discrete import DiscreteAdapter
+from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion, Objective
 from baselines.local_bert import LocalBert
-from baselines.masked import MaskedAdapter
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
@@ -130,7 +129,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
         """The target alone, or behind its source."""
-        return MaskedAdapter.make_layout(task)
+        return pinned_source(task)
 
     @property
     def optimisation(self) -> Optimisation:
