@@ -148,28 +148,48 @@ def changeable(kernel: Mixing, x_t: Int[Tensor, "B L"], alpha_t: Level) -> Bool[
 class Leap:
     """Weights of where one reverse step leads from some positions, float64; below 0 counts as 0.
 
+    Moves to tokens y other than x_t weigh gain exp(log_score_y) - loss pi_y. Noise that leads to no token takes nothing from
+    them: then the sum of all moves is known without their table.
+
     Attributes:
+        kernel: the noise.
         x_t: the states there.
-        moves: weights of the tokens, 0 at x_t itself.
+        log_score: of the tokens.
+        gain, loss: of each position.
         stay: weight of x_t.
     """
 
+    kernel: Mixing
     x_t: Tokens
-    moves: Scores
+    log_score: Scores
+    gain: Amount
+    loss: Amount
     stay: Amount
+
+    @property
+    def moves(self) -> Scores:
+        """Weights of the tokens, 0 at x_t itself."""
+        tokens = self.kernel.stationary[: self.log_score.shape[-1]]
+        weights = self.log_score.double().exp() * self.gain[:, None]
+        return _without_own(weights if _is_absorbing(self.kernel) else weights - self.loss[:, None] * tokens, self.x_t)
 
     def left(self) -> Amount:
         """The probability that x_t is left."""
-        away = self.moves.clamp_min(0).sum(-1)
+        gained = self.gain * total_score(self.log_score, self.x_t)
+        away = gained if _is_absorbing(self.kernel) else self.moves.clamp_min(0).sum(-1)
         return away / (away + self.stay.clamp_min(0))
+
+    def of(self, rows: Bool[Tensor, " M"]) -> "Leap":
+        """Of some of the positions."""
+        return Leap(self.kernel, *(values[rows] for values in (self.x_t, self.log_score, self.gain, self.loss, self.stay)))
 
     def to_tokens(self) -> "Leap":
         """Without staying where no token is: the mask is left for sure."""
-        return replace(self, stay=self.stay.masked_fill(self.x_t >= self.moves.shape[-1], 0.0))
+        return replace(self, stay=self.stay.masked_fill(self.x_t >= self.log_score.shape[-1], 0.0))
 
     def weights(self, states: int) -> Float[Tensor, "M S"]:
         """All weights in one table, those below 0 as they are."""
-        moves = nn.functional.pad(self.moves, (0, states - self.moves.shape[-1]))
+        moves = nn.functional.pad(self.moves, (0, states - self.log_score.shape[-1]))
         return moves.scatter(-1, self.x_t[:, None], self.stay[:, None])
 
 
@@ -178,8 +198,8 @@ Law = Callable[[Mixing, Scores, Tokens, Amount], Leap]
 
 def reverse_rates(kernel: Mixing, log_score: Scores, x_t: Tokens) -> Leap:
     """Rates of the reverse process per unit of total noise; those of staying make the rows sum to 0."""
-    moves = kernel.stationary[x_t][:, None] * _others(log_score, x_t)
-    return Leap(x_t, moves, -moves.sum(-1))
+    rate = kernel.stationary[x_t]
+    return Leap(kernel, x_t, log_score, rate, torch.zeros_like(rate), -rate * total_score(log_score, x_t))
 
 
 def euler(kernel: Mixing, log_score: Scores, x_t: Tokens, noise: Amount) -> Leap:
@@ -189,7 +209,7 @@ def euler(kernel: Mixing, log_score: Scores, x_t: Tokens, noise: Amount) -> Leap
         noise: the rate of the total noise times the length of the step.
     """
     rates = reverse_rates(kernel, log_score, x_t)
-    return Leap(x_t, noise[:, None] * rates.moves, 1 + noise * rates.stay)
+    return replace(rates, gain=noise * rates.gain, stay=1 + noise * rates.stay)
 
 
 def analytic(kernel: Mixing, log_score: Scores, x_t: Tokens, kept: Amount) -> Leap:
@@ -200,16 +220,21 @@ def analytic(kernel: Mixing, log_score: Scores, x_t: Tokens, kept: Amount) -> Le
     Args:
         kept: exp(-d), what the noise between the two times leaves.
     """
-    law, others = kernel.stationary, _others(log_score, x_t)
-    lost = (1 - kept) * (1 + others.sum(-1))
-    into = (1 - kept) * law[x_t]
-    earlier = (others - lost[:, None] * law[: others.shape[-1]]) / kept[:, None]
-    moves = _without_own(earlier * into[:, None], x_t)
-    return Leap(x_t, moves, (1 - lost * law[x_t]) / kept * (kept + into))
+    law = kernel.stationary[x_t]
+    lost = (1 - kept) * (1 + total_score(log_score, x_t))
+    gain = (1 - kept) * law / kept
+    return Leap(kernel, x_t, log_score, gain, gain * lost, (1 - lost * law) / kept * (kept + (1 - kept) * law))
 
 
-def _others(log_score: Scores, x_t: Tokens) -> Scores:
-    return _without_own(log_score.double().exp(), x_t)
+def total_score(log_score: Scores, x_t: Tokens) -> Amount:
+    """The sum of the scores of all tokens but x_t, in float64."""
+    scores = log_score.exp()
+    own = scores.gather(-1, x_t.clamp_max(scores.shape[-1] - 1)[:, None])[:, 0]
+    return scores.sum(-1, dtype=torch.float64) - own.masked_fill(x_t >= scores.shape[-1], 0.0)
+
+
+def _is_absorbing(kernel: Mixing) -> bool:
+    return isinstance(kernel, Absorbing)
 
 
 def _without_own(values: Scores, x_t: Tokens) -> Scores:
@@ -277,11 +302,13 @@ def leapt(
     logits, here, uniform = estimate.raw_at(moved), x_t[moved], noise[moved]
     alpha, amount = (level.expand(x_t.shape)[moved] for level in (alpha_t, amount))
     drawn = here.clone()
-    for rows in torch.arange(len(here), device=here.device).split(max(1, BLOCK // logits.shape[-1])):
-        leap = law(kernel, log_scores(kernel, logits[rows], alpha[rows]), here[rows], amount[rows])
+    block = max(1, BLOCK // logits.shape[-1])
+    for start in range(0, len(here), block):
+        part = slice(start, start + block)
+        leap = law(kernel, log_scores(kernel, logits[part], alpha[part]), here[part], amount[part])
         leap = leap.to_tokens() if final else leap
-        left = uniform[rows, 0] < leap.left()
-        drawn[rows[left]] = categorical(leap.moves[left].clamp_min(0), uniform[rows[left], 1])
+        left = uniform[part, 0] < leap.left()
+        drawn[part][left] = categorical(leap.of(left).moves.clamp_min(0), uniform[part, 1][left])
     x_s = x_t.clone()
     x_s[moved] = drawn
     return x_s
