@@ -215,7 +215,7 @@ class Diffusion(nn.Module):
         """What a schedule sees in sampling: content schedules, the most probable tokens where the canvas is to be written."""
         if self.schedule.grain != "content":
             return prompt
-        return replace(prompt, ids=torch.where(prompt.given, prompt.ids, estimate.x0_hat.argmax(-1)))
+        return replace(prompt, ids=torch.where(prompt.given, prompt.ids, estimate.mode()))
 
     def pin(self, x: Tensor, prompt: Canvas) -> Tensor:
         """Put the clean states of the given tokens in their places."""

@@ -77,7 +77,7 @@ class PromptedReading:
 def prompt_of(previous: Estimate) -> Source:
     """The most probable token of every position; all of them are present in the rows that hear of them, none in the others."""
     if isinstance(previous, Heard):
-        tokens = previous.estimate.x0_hat.argmax(-1)
+        tokens = previous.estimate.mode()
         return Source(ids=previous.spread(tokens), present=previous.spread(torch.ones_like(tokens, dtype=torch.bool)))
-    tokens = previous.x0_hat.argmax(-1)
+    tokens = previous.mode()
     return Source(ids=tokens, present=torch.ones_like(tokens, dtype=torch.bool))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Weighted = tuple[tuple[float, Tensor], ...]
+Weighted = tuple[tuple[float, "Estimate"], ...]
 PIECE = 512
 """Positions whose laws are read at a time: at 50,000 tokens a piece takes 100 MB."""
 
@@ -34,7 +34,7 @@ class Estimate:
 
     @property
     def weighted(self) -> Weighted | None:
-        """The estimates of x0 that this one mixes, each behind its weight; `None` where it mixes none.
+        """The estimates that this one mixes, each behind its weight; `None` where it mixes none.
 
         For reverse steps that mix the laws of x_s which they lead to, and not the estimates of x0.
         """
@@ -53,13 +53,19 @@ class Estimate:
         for piece in pieces_of(chosen):
             yield self.at(piece)
 
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """All positions, as what is chosen."""
+        return torch.ones_like(self.x0_hat[..., 0], dtype=torch.bool)
+
+    def mode(self) -> Int[Tensor, "B L"]:
+        """The most probable token of every position; no table of all is made."""
+        everywhere = self.everywhere()
+        return torch.cat([law.argmax(-1) for law in self.pieces(everywhere)]).view_as(everywhere)
+
     def of(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """The log-probability of one token at every position; no table of all is made."""
-        everywhere = torch.ones_like(ids, dtype=torch.bool)
-        found = [
-            law.gather(-1, here[:, None]) for law, here in zip(self.pieces(everywhere), ids.flatten().split(PIECE), strict=True)
-        ]
-        return torch.cat(found).view_as(ids)
+        laws = zip(self.pieces(torch.ones_like(ids, dtype=torch.bool)), ids.flatten().split(PIECE), strict=True)
+        return torch.cat([law.gather(-1, here[:, None]) for law, here in laws]).view_as(ids)
 
 
 def pieces_of(chosen: Bool[Tensor, "B L"]) -> Iterator[Bool[Tensor, "B L"]]:
@@ -110,6 +116,10 @@ class Readout(Estimate):
         """See `Estimate`."""
         return self.head(self.hidden[chosen])
 
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """See `Estimate`."""
+        return torch.ones_like(self.hidden[..., 0], dtype=torch.bool)
+
 
 class Wrapped(Estimate):
     """An estimate around another one, which it passes on unless a subclass says otherwise.
@@ -144,6 +154,10 @@ class Wrapped(Estimate):
         """See `Estimate`."""
         return self.estimate.raw_at(chosen)
 
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """See `Estimate`."""
+        return self.estimate.everywhere()
+
 
 class Changed(Wrapped):
     """An estimate whose x0_hat is changed position by position, where it is looked at.
@@ -166,7 +180,7 @@ class Changed(Wrapped):
     def weighted(self) -> Weighted | None:
         """See `Estimate`; each is changed by itself."""
         inside = self.estimate.weighted
-        return inside and tuple((weight, self.change(x0_hat)) for weight, x0_hat in inside)
+        return inside and tuple((weight, Changed(estimate, self.change)) for weight, estimate in inside)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -249,6 +263,10 @@ class Deferred(Estimate):
     def of(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """See `Estimate`."""
         return self.whole().of(ids)
+
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """See `Estimate`."""
+        return self.whole().everywhere()
 
     def _of_rows_with(self, chosen: Bool[Tensor, "B L"]) -> tuple[Estimate, Bool[Tensor, "C L"]]:
         """The estimate of the rows with chosen positions, and which those are among them."""

@@ -60,7 +60,7 @@ class Mixed(Estimate):
     @property
     def weighted(self) -> Weighted:
         """See `Estimate`."""
-        return (self.gamma, self.first.x0_hat), (1 - self.gamma, self.second.x0_hat)
+        return (self.gamma, self.first), (1 - self.gamma, self.second)
 
     def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
@@ -69,6 +69,10 @@ class Mixed(Estimate):
     def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """That of the first."""
         return self.first.raw_at(chosen)
+
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """See `Estimate`."""
+        return self.first.everywhere()
 
 
 class ConditionDropout:

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import CategoricalKernel, Ids, Level, Pairs, joint, point
+from baselines.parts.estimates import Estimate, pieces_of
+from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
 from harness.schedules import mutual_information
 
@@ -130,30 +132,56 @@ class Replacing:
         return self.log_probabilities().argmax(-1)
 
     def rewritten(self) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
-        """Probabilities that a position gets a token drawn from all, and that it gets one of the estimate; else it stays."""
-        kernel, tiny = self.kernel, torch.finfo(torch.float64).tiny
-        even, shown_t = kernel.even(self.alpha_s), self.alpha_t + kernel.even(self.alpha_t)
-        shown_s = self.alpha_s + even
-        revealed = (shown_s - shown_t) / (1 - shown_t).clamp_min(tiny)
-        kept, moved = kernel.between(self.alpha_t, self.alpha_s)
-        itself = self._itself()
-        stays, written = kept * (self.alpha_s * itself + even / kernel.mask), moved / kernel.mask * shown_s
-        changed = torch.where(self.x_t == kernel.mask, revealed, written / (stays + written))
-        return changed * even / shown_s.clamp_min(tiny), changed * self.alpha_s / shown_s.clamp_min(tiny)
-
-    def _itself(self) -> Float[Tensor, "B L"]:
-        """Probability that the token at t is the clean one."""
-        log_itself = self.log_x0.gather(-1, self.x_t.clamp(max=self.kernel.mask - 1)[..., None])[..., 0].double()
-        explained = log_itself.exp() * self.kernel.surprise(self.alpha_t).exp()
-        return explained / (explained + 1 - log_itself.exp())
+        """See `rewritten`."""
+        return rewritten(self.kernel, self.x_t, self._estimate(), self.alpha_t, self.alpha_s)
 
     def sample(self, noise: Pairs) -> Ids:
-        """Positions are chosen first; the estimate is looked at in those alone that get a token of it."""
-        (even, estimated), x_s = self.rewritten(), self.x_t.clone()
-        choice, place = noise[..., 0], noise[..., 1]
-        replaced = choice < even
-        x_s[replaced] = (place[replaced] * self.kernel.mask).long()
-        chosen = ~replaced & (choice < even + estimated)
-        law = self.kernel.explaining(self.x_t[chosen], self.log_x0[chosen], self.alpha_t[chosen])
-        x_s[chosen] = categorical(law.softmax(-1), place[chosen])
-        return x_s
+        """See `drawn`."""
+        return drawn(self.kernel, self.x_t, self._estimate(), self.alpha_t, self.alpha_s, noise)
+
+    def _estimate(self) -> Estimate:
+        return Estimate(self.log_x0, self.log_x0)
+
+
+def rewritten(
+    kernel: MaskAndReplace, x_t: Ids, estimate: Estimate, alpha_t: Float[Tensor, "B L"], alpha_s: Float[Tensor, "B L"]
+) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+    """Probabilities that a position gets a token drawn from all, and that it gets one of the estimate; else it stays."""
+    even, shown_t, tiny = kernel.even(alpha_s), alpha_t + kernel.even(alpha_t), torch.finfo(torch.float64).tiny
+    shown_s = alpha_s + even
+    revealed = (shown_s - shown_t) / (1 - shown_t).clamp_min(tiny)
+    kept, moved = kernel.between(alpha_t, alpha_s)
+    named = estimate.of(x_t.clamp(max=kernel.mask - 1)).double().exp()
+    explained = named * kernel.surprise(alpha_t).exp()
+    itself = explained / (explained + 1 - named)  # that the token at t is the clean one
+    stays, anew = kept * (alpha_s * itself + even / kernel.mask), moved / kernel.mask * shown_s
+    changed = torch.where(x_t == kernel.mask, revealed, anew / (stays + anew))
+    return changed * even / shown_s.clamp_min(tiny), changed * alpha_s / shown_s.clamp_min(tiny)
+
+
+def drawn(
+    kernel: MaskAndReplace, x_t: Ids, estimate: Estimate, alpha_t: Float[Tensor, "B L"], alpha_s: Float[Tensor, "B L"],
+    noise: Pairs,
+) -> Ids:  # fmt: skip
+    """A draw of x_s: positions are chosen first; the estimate is looked at in those alone that get a token of it, in pieces."""
+    (even, estimated), x_s = rewritten(kernel, x_t, estimate, alpha_t, alpha_s), x_t.clone()
+    choice, place = noise[..., 0], noise[..., 1]
+    replaced = choice < even
+    x_s[replaced] = (place[replaced] * kernel.mask).long()
+    for piece in pieces_of(~replaced & (choice < even + estimated)):
+        law = kernel.explaining(x_t[piece], estimate.at(piece), alpha_t[piece])
+        x_s[piece] = categorical(law.softmax(-1), place[piece])
+    return x_s
+
+
+def rewrite_first(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """The reverse step of `MaskAndReplace`, in the final step too, without a table of the vocabulary; see `drawn`.
+
+    Raises:
+        TypeError: another kernel.
+    """
+    if not isinstance(kernel, MaskAndReplace):
+        raise TypeError(f"rewriting needs noise that masks and replaces, not {type(kernel).__name__}")
+    return drawn(kernel, x_t, estimate, alpha_t.expand(x_t.shape), alpha_s.expand(x_t.shape), noise)

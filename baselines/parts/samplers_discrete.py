@@ -1,14 +1,12 @@
 """Reverse steps of absorbing and of uniform noise: ancestral sampling that draws only where tokens change, and others."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.parts.categorical import Absorbing, Uniform, Unmasking
+from baselines.parts.categorical import Absorbing, Uniform
 from baselines.parts.estimates import PIECE, Estimate, Weighted, pieces_of
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
@@ -29,6 +27,13 @@ def reveal_first(
     masked = x_t == kernel.mask
     chosen = masked & (noise[..., 0] < kernel.reveal(alpha_t, alpha_s))
     return written(x_t, chosen, estimate, noise, mode=final)
+
+
+def reveal_and_draw(
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
+) -> Tensor:
+    """As `reveal_first`, but tokens are drawn in the final step too."""
+    return reveal_first(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=False)
 
 
 def written(
@@ -53,15 +58,11 @@ def exact_count(
     After the step round((1 - a_s) n) of the n positions that are written stay masked, so with as many steps as positions they
     are revealed one at a time. The final step takes the mode.
     """
-    law = kernel.posterior(x_t, estimate.x0_hat, alpha_t, alpha_s)
-    if not isinstance(law, Unmasking):
+    if not isinstance(kernel, Absorbing):
         raise TypeError(f"exact-count unmasking needs absorbing noise; {type(kernel).__name__} has no mask")
-    if final:
-        return law.mode()
-    written = (alpha_t < 1).expand(x_t.shape)
-    left = ((1 - alpha_s) * written).sum(-1).round().long()
-    chosen = lowest(noise[..., 0], x_t == law.mask, left)
-    return replace(law, reveal=chosen.double()).sample(noise)
+    masked, free = x_t == kernel.mask, (alpha_t < 1).expand(x_t.shape)
+    left = ((1 - alpha_s) * free).sum(-1).round().long()
+    return written(x_t, masked if final else lowest(noise[..., 0], masked, left), estimate, noise, mode=final)
 
 
 def lowest(priority: Float[Tensor, "B L"], masked: Bool[Tensor, "B L"], left: Int[Tensor, " B"]) -> Bool[Tensor, "B L"]:
@@ -80,46 +81,49 @@ def renewed(
     x_t alone, because m sums to 1.
 
     Where estimates are mixed, what is mixed are the logarithms of the reverse laws they lead to (discrete classifier-free
-    guidance, Schiff et al. 2024, arXiv:2412.10193, section 3.1). That is the mixture above with the logarithms of their m mixed;
-    only then is a table of m made, "B L V" in the precision of the estimate, because its sum is not 1.
+    guidance, Schiff et al. 2024, arXiv:2412.10193, section 3.1). That is the mixture above with the logarithms of their m mixed,
+    whose sum is not 1: only then is m read at every position, a piece at a time, in the precision of the estimate.
     """
     if not isinstance(kernel, Uniform):
         raise TypeError(f"renewing tokens needs uniform noise, not {type(kernel).__name__}")
     alpha_s = alpha_s.expand(x_t.shape)
     kept = (alpha_t / alpha_s.clamp_min(torch.finfo(torch.float64).tiny)).expand(x_t.shape)
-    tables = estimate.weighted
-    if tables is None:
+    mixed = estimate.weighted
+    laws = mixed or ((1.0, estimate),)
+    if mixed is None:
         here = kernel.log_marginal(estimate.of(x_t).double()[..., None], alpha_s)[..., 0]
         total = torch.zeros_like(here)
     else:
-        here = _mixed(kernel, [(w, x0_hat.gather(-1, x_t[..., None]).double()) for w, x0_hat in tables], alpha_s)[..., 0]
-        total = _mixed(kernel, tables, alpha_s).logsumexp(-1).double()
+        here, total = _here_and_total(kernel, laws, x_t, alpha_s)
     stay = torch.sigmoid(math.log(kernel.states) + kept.log() + here - torch.log1p(-kept) - total)
     chosen = noise[..., 0] > stay
     if not bool(chosen.any()):
         return x_t
     tokens = [
-        categorical(_renewal(kernel, estimate, tables, piece, alpha_s[piece]).softmax(-1), noise[..., 1][piece])
-        for piece in pieces_of(chosen)
+        categorical(_renewal(kernel, laws, piece, alpha_s).softmax(-1), noise[..., 1][piece]) for piece in pieces_of(chosen)
     ]
     return x_t.masked_scatter(chosen, torch.cat(tokens))
 
 
-def _renewal(
-    kernel: Uniform, estimate: Estimate, tables: Weighted | None, chosen: Bool[Tensor, "B L"], alpha: Float[Tensor, " M"]
-) -> Float[Tensor, "M V"]:
-    """Logarithms of what chosen positions are drawn from; not normalised."""
-    laws = ((1.0, estimate.at(chosen)),) if tables is None else [(weight, x0_hat[chosen]) for weight, x0_hat in tables]
-    return _mixed(kernel, [(weight, law[None]) for weight, law in laws], alpha[None])[0]
+def _here_and_total(
+    kernel: Uniform, laws: Weighted, x_t: Int[Tensor, "B L"], alpha_s: Float[Tensor, "B L"]
+) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+    """Logarithms of what is mixed, at x_t and in sum."""
+    found = []
+    for piece in pieces_of(torch.ones_like(x_t, dtype=torch.bool)):
+        law = _renewal(kernel, laws, piece, alpha_s)
+        found.append(torch.stack([law.gather(-1, x_t[piece][:, None])[:, 0], law.logsumexp(-1)]))
+    here, total = torch.cat(found, -1).double()
+    return here.view_as(alpha_s), total.view_as(alpha_s)
 
 
-def _mixed(kernel: Uniform, estimates: Sequence[tuple[float, Tensor]], alpha: Level) -> Float[Tensor, "B L W"]:
-    """Logarithms of the mean of q(x_s | x_0) over each estimate, mixed; not normalised."""
-    (weight, x0_hat), *others = estimates
-    mixed = weight * kernel.log_marginal(x0_hat, alpha)
-    for weight, x0_hat in others:
-        mixed += weight * kernel.log_marginal(x0_hat, alpha)
-    return mixed
+def _renewal(kernel: Uniform, laws: Weighted, chosen: Bool[Tensor, "B L"], alpha: Float[Tensor, "B L"]) -> Float[Tensor, "M V"]:
+    """Logarithms of what chosen positions are drawn from, q(x_s | x_0) over each estimate, mixed; not normalised."""
+    (weight, first), *others = laws
+    mixed = weight * kernel.log_marginal(first.at(chosen)[None], alpha[chosen][None])
+    for weight, estimate in others:
+        mixed += weight * kernel.log_marginal(estimate.at(chosen)[None], alpha[chosen][None])
+    return mixed[0]
 
 
 def renewed_then_mode(
@@ -129,4 +133,4 @@ def renewed_then_mode(
 
     Sahoo et al. 2025 (Duo, arXiv:2506.10892), section 4.2. It is not the mode of p(x_0 | x_t), which so late is x_t itself.
     """
-    return estimate.x0_hat.argmax(-1) if final else renewed(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)
+    return estimate.mode() if final else renewed(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=final)

@@ -83,6 +83,10 @@ class OwnZero(Estimate):
         """See `Estimate`."""
         return zero_at_own(self.estimate.raw_at(chosen), self.x_t[chosen])
 
+    def everywhere(self) -> Bool[Tensor, "B L"]:
+        """See `Estimate`."""
+        return torch.ones_like(self.x_t, dtype=torch.bool)
+
 
 def log_scores(kernel: Mixing, logits: Float[Tensor, "M W"], alpha: Amount) -> Float[Tensor, "M W"]:
     """Log-scores of outputs; absorbing ones are divided by (exp(sigma) - 1) V, so that outputs of 0 mean a law over tokens.

@@ -47,11 +47,8 @@ from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import Denoiser
-from baselines.parts.estimates import Estimate
-from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import Term, hybrid
-from baselines.parts.samplers import Level
-from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.samplers_discrete import reveal_and_draw
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import StratifiedTimes
@@ -92,13 +89,6 @@ class BaseTransitions(TokenLevels):
 def through_base(t: Time, s: Time, alpha_s: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
     """What would be kept at t, were it masked between s and t like 1 - t: the product of 1 - beta, beta = 1 / (T - i)."""
     return alpha_s * (1 - t) / (1 - s)
-
-
-def reveal_and_draw(
-    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool
-) -> Tensor:
-    """Ancestral sampling that draws in the final step too, as released; see `reveal_first`."""
-    return reveal_first(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=False)
 
 
 class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):

@@ -4,7 +4,7 @@ Zhou, Li, Zhao and Wen 2023, arXiv:2305.04044; two systems, the paper's and the 
 
     q(x_t | x_0), absorbing                            -> categorical.Absorbing                            (paper)
     q(x_t | x_0), mask and replace                     -> replacing.MaskAndReplace                         (code)
-    p(x_s | x_t), the mean of q(x_s | x_t, x_0)        -> the kernels' `posterior`, samplers.ancestral_drawn
+    p(x_s | x_t), the mean of q(x_s | x_t, x_0)        -> samplers_discrete.reveal_and_draw; replacing.rewrite_first  (code)
     cross-entropy of all positions, padding too        -> objectives_discrete.token_error
     self-prompt in half of the training examples       -> engine.Diffusion, self_conditioning
     self-prompt before the source, in the encoder      -> prompted_denoiser.PromptedDenoiser
@@ -48,8 +48,9 @@ from baselines.parts.conditioning import Canvas, Layout, SourceBeside
 from baselines.parts.denoisers import Denoiser, Told, select
 from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import token_error
-from baselines.parts.replacing import MaskAndReplace
-from baselines.parts.samplers import ancestral_drawn
+from baselines.parts.replacing import MaskAndReplace, rewrite_first
+from baselines.parts.samplers import Reverse
+from baselines.parts.samplers_discrete import reveal_and_draw
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
 from baselines.parts.truncation import TopK
@@ -124,11 +125,12 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
     """
 
     local_model: ClassVar[str] = "local-bart"
+    undo: ClassVar[Reverse] = staticmethod(reveal_and_draw)
     design: Design = Design(
         name="diffusion-nat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing",
         schedule="linear-alpha-bar", grains=("sequence",), chain=2000, predicts="x0",
         conditioning="source in an encoder, self-prompt before it", posterior="mixture", last_step="sample",
-        unmasking="independent", temperature=True, paper="2305.04044",
+        unmasking="independent", temperature=True, paper="2305.04044", version=2,
     )  # fmt: skip
 
     @classmethod
@@ -178,7 +180,7 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
             keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task),
             schedule=self.process(schedule),
             denoiser=self.network_of(task, keys), objective=token_error, times=UniformTimes(clock.steps),
-            reverse=ancestral_drawn, clock=clock, time_input=clock.network_time,
+            reverse=self.undo, clock=clock, time_input=clock.network_time,
         )  # fmt: skip
 
     @staticmethod
@@ -204,6 +206,7 @@ class DiffusionNATCode(DiffusionNAT):
         unmasking=None,
     )  # fmt: skip
     sampling_keys: ClassVar[tuple[str, ...]] = ("turns", "top_k")
+    undo: ClassVar[Reverse] = staticmethod(rewrite_first)
 
     @staticmethod
     def process(schedule: Schedule) -> Schedule:

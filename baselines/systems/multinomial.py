@@ -4,7 +4,7 @@ Hoogeboom, Nielsen, Jaini, Forre and Welling 2021, arXiv:2102.05379, section 4.
 
     q(x_t | x_{t-1}) and q(x_t | x_0)             -> categorical.Uniform
     q(x_{t-1} | x_t, x_0)                         -> categorical.joint, of one-hot x_0
-    p(x_{t-1} | x_t): the estimate in its place   -> CategoricalKernel.posterior
+    p(x_{t-1} | x_t): the estimate in its place   -> CategoricalKernel.posterior, drawn by samplers_discrete.renewed
     the bound, its term L_0 and the prior         -> objectives_discrete.bound_term, CategoricalKernel.prior_divergence
     steps in proportion to their losses           -> timesteps.LossAware
 
@@ -25,7 +25,7 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Chain
 from baselines.parts.objectives_discrete import hybrid
-from baselines.parts.samplers import ancestral_drawn
+from baselines.parts.samplers_discrete import renewed
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import LossAware
 from baselines.training import Optimisation
@@ -52,7 +52,7 @@ class Multinomial(DiscreteAdapter):
     design = Design(
         name="multinomial", kind="diffusion", families=("ucg",), space="discrete", kernel="uniform", schedule=FLOORED_COSINE,
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="sample", temperature=True,
-        time_input="1000 i / T", likelihood="bound", paper="2102.05379",
+        time_input="1000 i / T", likelihood="bound", paper="2102.05379", version=2,
     )  # fmt: skip
 
     @property
@@ -79,7 +79,7 @@ class Multinomial(DiscreteAdapter):
         return Diffusion(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=_network(task, keys),
             objective=hybrid(kernel, auxiliary=0.0, scale=clock.span),
-            times=LossAware(clock.steps, scale=task.max_tokens / clock.steps), reverse=ancestral_drawn, clock=clock,
+            times=LossAware(clock.steps, scale=task.max_tokens / clock.steps), reverse=renewed, clock=clock,
             time_input=clock.network_time,
         )  # fmt: skip
 

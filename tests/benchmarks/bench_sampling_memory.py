@@ -10,18 +10,27 @@ import sys
 import pytest
 
 SYSTEMS = {
+    "multinomial": ("baselines.systems.multinomial", "Multinomial", "cosine-plain@1000", {}),
+    "d3pm, exact count": ("baselines.systems.d3pm", "D3PM", "linear-alpha-bar", {"unmasking": "exact-count"}),
+    "diffusion-bert": ("baselines.systems.diffusion_bert", "DiffusionBERT", "spindle", {"plm": None}),
+    "diffusion-nat": ("baselines.systems.diffusion_nat", "DiffusionNAT", "linear-alpha-bar", {"plm": None}),
+    "diffusion-nat-code": ("baselines.systems.diffusion_nat", "DiffusionNATCode", "linear-alpha-bar-fixed@2000", {"plm": None}),
+    "diff-glat": ("baselines.systems.diff_glat", "DiffGLAT", "linear-alpha-bar", {}),
     "mdlm": ("baselines.systems.mdlm", "MDLM", "log-linear", {}),
+    "mdlm, guided": ("baselines.systems.mdlm", "MDLM", "log-linear", {"guidance": 2.0}),
     "md4": ("baselines.systems.md4", "MD4", "log-linear", {}),
     "llada": ("baselines.systems.llada", "LLaDA", "linear-alpha-bar", {}),
     "sedd": ("baselines.systems.sedd", "SEDD", "log-linear", {}),
     "sedd-uniform": ("baselines.systems.sedd", "SEDD", "log-linear", {"kernel": "uniform"}),
     "udlm": ("baselines.systems.udlm", "UDLM", "log-linear(eps=0.001)", {}),
+    "udlm, guided": ("baselines.systems.udlm", "UDLM", "log-linear(eps=0.001)", {"guidance": 2.0}),
+    "duo": ("baselines.systems.duo", "Duo", "log-linear(eps=0.001)", {}),
 }
 LIMIT = 1.25
 CHILD = """
 import resource, sys
 import torch
-from baselines.parts.conditioning import Canvas
+from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.randomness import Noise
 from harness.construction import construct
 from harness.contracts import TaskView
@@ -30,17 +39,22 @@ import importlib
 V, L, B = 50_257, 1024, 8
 module, name, schedule, keys = eval(sys.argv[1])
 words = Tokenizer.train("words", [" ".join(f"w{i}" for i in range(V))])
-view = TaskView(name="empty", family="ucg", tokenizer=words, max_tokens=L)
-model = construct(getattr(importlib.import_module(module), name), schedule, view, {"width": 8, "layers": 1, "heads": 2, **keys})
+system = getattr(importlib.import_module(module), name)
+family = "ucg" if "ucg" in system.design.families else "t2t"
+unigram = tuple([1] * len(words))
+view = TaskView(name="empty", family=family, tokenizer=words, max_tokens=L, max_source_tokens=8 * (family == "t2t"), unigram=unigram)
+model = construct(system, schedule, view, {"width": 8, "layers": 1, "heads": 2, **keys})
 model.eval()
 diffusion, empty = model.diffusion, torch.zeros(B, L, dtype=torch.int64)
-canvas, noise = Canvas(ids=empty, given=empty.bool()), Noise(torch.arange(B))
+source = None if family == "ucg" else Source(ids=empty[:, :8], present=empty[:, :8] == 0)
+canvas, noise = Canvas(ids=empty, given=empty.bool(), source=source), Noise(torch.arange(B))
+denoiser = model.sampling_denoiser(diffusion.reading(canvas))
 x = diffusion.kernel.prior(diffusion.kernel.noise(noise, 0, L))
 draws = diffusion.kernel.noise(noise, 1, L)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 with torch.no_grad():
     before = peak()
-    diffusion.advance(x, canvas, 0.75, 0.25, draws, diffusion.denoiser, None, model.reverse_for(2))
+    diffusion.advance(x, canvas, 0.75, 0.25, draws, denoiser, None, model.reverse_for(2))
     print((peak() - before) / (B * L * len(words) * 4))
 """
 
