@@ -41,8 +41,10 @@ module, name, schedule, keys = eval(sys.argv[1])
 words = Tokenizer.train("words", [" ".join(f"w{i}" for i in range(V))])
 system = getattr(importlib.import_module(module), name)
 family = "ucg" if "ucg" in system.design.families else "t2t"
-unigram = tuple([1] * len(words))
-view = TaskView(name="empty", family=family, tokenizer=words, max_tokens=L, max_source_tokens=8 * (family == "t2t"), unigram=unigram)
+view = TaskView(
+    name="empty", family=family, tokenizer=words, max_tokens=L, max_source_tokens=8 * (family == "t2t"),
+    unigram=(1,) * len(words),
+)
 model = construct(system, schedule, view, {"width": 8, "layers": 1, "heads": 2, **keys})
 model.eval()
 diffusion, empty = model.diffusion, torch.zeros(B, L, dtype=torch.int64)
