@@ -115,7 +115,7 @@ class D3PM(DiscreteAdapter):
         name = "d3pm" if absorbing else f"d3pm-{keys['kernel']}"
         return replace(
             cls.design, name=name, kernel=keys["kernel"], schedule=variant.schedule,
-            unmasking=keys["unmasking"] if absorbing else None, version=2 if keys["unmasking"] == "exact-count" else 1,
+            unmasking=keys["unmasking"] if absorbing else None, sampler=2 if keys["unmasking"] == "exact-count" else 1,
         )  # fmt: skip
 
     @property

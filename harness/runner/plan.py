@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from harness.contracts import Checkpoint, Pretraining, Task
+from harness.design import Design
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
@@ -110,7 +111,8 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        more: list[Any] = [cell.numerics.settings] if cell.numerics else []
+        more: list[Any] = [_sampler(cell.design)] if cell.design.sampler > 1 else []
+        more += [cell.numerics.settings] if cell.numerics else []
         asked = self.catalogue.begins_with(cell.model)
         if isinstance(asked, Pretraining):
             entry = _entry_of(asked)
@@ -251,7 +253,7 @@ class _Planner:
             self._generations[identity] = Spec(
                 self._items(cell), seed=cell.seed, candidates=cell.decode.candidates,
                 sampling=_sampling(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
-                **({"numerics": cell.numerics.settings} if cell.numerics else {}),
+                **({"numerics": cell.numerics.settings} if cell.numerics else {}), **_sampler(cell.design),
             )  # fmt: skip
         return self.stage("generate", self._generations[identity], self._trained(cell, roles), self._sources_of(cell))
 
@@ -366,6 +368,11 @@ def _sampling(decode: DecodeEntry, steps: int | None) -> dict[str, Any]:
 @cache
 def _decoding(decode: DecodeEntry) -> dict[str, Any]:
     return decode.model_dump(exclude={"name"})
+
+
+def _sampler(design: Design) -> dict[str, int]:
+    """What a key says of a changed sampler; nothing of a first one, so that keys stay what they were."""
+    return {"sampler": design.sampler} if design.sampler > 1 else {}
 
 
 @cache
