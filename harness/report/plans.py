@@ -10,7 +10,7 @@ from harness.grid import Grid
 from harness.report.escape import code_cell, markdown_cell
 from harness.report.export import grid_of_text
 from harness.runner.hardware import available_cpus, check_machine, machine_memory
-from harness.runner.plan import bare
+from harness.runner.keys import bare
 from harness.runner.planned import Plan, PlannedCell
 
 _COLUMNS = ("model", "task", "family", "schedule", "steps", "seed", "decode")

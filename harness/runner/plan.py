@@ -2,23 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from typing import Any
 
 from harness.contracts import Checkpoint, Pretraining, Task
-from harness.design import Design
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import Cell, expand, written
-from harness.grid.schema import DecodeEntry, Grid, LatencyEntry, ModelEntry, TaskEntry
+from harness.grid.schema import Grid, LatencyEntry, ModelEntry, TaskEntry
 from harness.latency.timings import LARGEST, VERSION
 from harness.metrics.profiles import Profile, profile
 from harness.registry import Group
 from harness.runner.estimates import estimate
 from harness.runner.hardware import fingerprint
+from harness.runner.keys import bare, decoding_of, sampler_of, sampling_of, schedule_of, selection_of
 from harness.runner.planned import Plan, PlannedCell
 from harness.runner.stage import Source, Spec, Stage, canonical, digest_of
-from harness.schedules.names import SchedulePlan
 from harness.tracking.records import Store
 
 JUDGE_FACTOR = 2
@@ -101,8 +99,8 @@ class _Planner:
 
     def digest(self, cell: Cell) -> str:
         """Key of a cell: everything that tells it from others, whatever grid it stands in."""
-        schedule = _key_of(cell.schedule) if cell.schedule else None
-        decode = _decoding(cell.decode)
+        schedule = schedule_of(cell.schedule) if cell.schedule else None
+        decode = decoding_of(cell.decode)
         model = (
             self.source("models", cell.model.name).target.origin,
             bare(cell.model.name),
@@ -111,7 +109,7 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        more: list[Any] = [_sampler(cell.design)] if cell.design.sampler > 1 else []
+        more: list[Any] = [sampler_of(cell.design)] if cell.design.sampler > 1 else []
         more += [cell.numerics.settings] if cell.numerics else []
         asked = self.catalogue.begins_with(cell.model)
         if isinstance(asked, Pretraining):
@@ -126,7 +124,7 @@ class _Planner:
         return {
             "design": self._designs[cell.model.title], "model_options": cell.model.options, "task_options": cell.task.options,
             "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
-            "budget": self.budgets[cell.model.title], "decode": _decoding(cell.decode),
+            "budget": self.budgets[cell.model.title], "decode": decoding_of(cell.decode),
             "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
             "badges": [*self.badges, *(["unmatched: pretraining"] if self.catalogue.begins_with(cell.model) else [])],
             **self._again(cell), **self._brought(cell),
@@ -161,7 +159,7 @@ class _Planner:
             roles["likelihood"] = self._likelihood(cell, roles)
         roles["generate"] = self._generate(cell, roles)
         inputs = {"generate": roles["generate"].key}
-        roles["select"] = self.stage("select", _select_spec(cell), inputs, {})
+        roles["select"] = self.stage("select", selection_of(cell), inputs, {})
         if "judge" in needs:
             roles["judge"] = self._judge(cell)
         for scoring in scorings:
@@ -208,7 +206,7 @@ class _Planner:
         }  # fmt: skip
 
     def _fit(self, cell: Cell) -> Stage:
-        tokenized, schedule = self._tokenize_for(cell).key, _key_of(cell.schedule) if cell.schedule else None
+        tokenized, schedule = self._tokenize_for(cell).key, schedule_of(cell.schedule) if cell.schedule else None
         identity = cell.model.title, tokenized, schedule, cell.seed
         if identity not in self._fitted:
             budget = self.budgets[cell.model.title]
@@ -252,8 +250,8 @@ class _Planner:
         if identity not in self._generations:
             self._generations[identity] = Spec(
                 self._items(cell), seed=cell.seed, candidates=cell.decode.candidates,
-                sampling=_sampling(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
-                **({"numerics": cell.numerics.settings} if cell.numerics else {}), **_sampler(cell.design),
+                sampling=sampling_of(cell.decode, cell.steps), **self._loaded_with("keys", cell.model),
+                **({"numerics": cell.numerics.settings} if cell.numerics else {}), **sampler_of(cell.design),
             )  # fmt: skip
         return self.stage("generate", self._generations[identity], self._trained(cell, roles), self._sources_of(cell))
 
@@ -305,8 +303,8 @@ class _Planner:
     def _time(self, cell: Cell, batch: int | str, roles: Mapping[str, Stage]) -> Stage:
         resources, baselines = self.grid.resources_of("time"), self._baselines(cell)
         spec = {
-            "sampling": _sampling(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
-            "baseline": None, "baseline_sampling": _sampling(cell.decode, None),
+            "sampling": sampling_of(cell.decode, cell.steps), "candidates": cell.decode.candidates, "seed": cell.seed,
+            "baseline": None, "baseline_sampling": sampling_of(cell.decode, None),
             "label": cell.model.described, "batch": batch, "profile": self.grid.profile, "dtype": "float32", "tier": "eager",
             "threads": max(1, int(resources.cpus)), "hardware": self.hardware, "version": VERSION,
             **self._loaded_with("keys", cell.model),
@@ -358,44 +356,9 @@ def batches(grid: Grid, chosen: Profile) -> tuple[int | str, ...]:
     return tuple(batch for batch in entry.batches if batch != 1)
 
 
-@cache
-def _sampling(decode: DecodeEntry, steps: int | None) -> dict[str, Any]:
-    settings = asdict(decode.sampling(steps))
-    del settings["micro_batch"]
-    return settings
-
-
-@cache
-def _decoding(decode: DecodeEntry) -> dict[str, Any]:
-    return decode.model_dump(exclude={"name"})
-
-
-def _sampler(design: Design) -> dict[str, int]:
-    """What a key says of a changed sampler; nothing of a first one, so that keys stay what they were."""
-    return {"sampler": design.sampler} if design.sampler > 1 else {}
-
-
-@cache
-def _key_of(schedule: SchedulePlan) -> str:
-    return schedule.key
-
-
 def _entry_of(asked: Pretraining) -> ModelEntry:
     return ModelEntry.model_validate({"name": asked.model, **asked.keys})
 
 
-def bare(name: str) -> str:
-    """A plug-in's name without the folder of its file: where a file lies changes no result, and its content is in the origin."""
-    return name.rpartition("/")[2]
-
-
 def _keys(roles: Mapping[str, Stage], *names: str) -> dict[str, str]:
     return {name: roles[name].key for name in names}
-
-
-def _select_spec(cell: Cell) -> dict[str, Any]:
-    from harness.decoding import MBR_UTILITY, VERSION
-
-    if cell.decode.select == "first":
-        return {"select": "first"}
-    return {"select": cell.decode.select, "utility": MBR_UTILITY, "version": VERSION}
