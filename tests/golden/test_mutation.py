@@ -26,7 +26,13 @@ UNSEEN = {
     "harness.schedules.names:_checked": "refuses bad specifications; makes a schedule with a stand-in kernel and drops it",
     "harness.schedules.composed:Composed.__init__": "its number is the cap of a changed table, which is not tabulated again",
     "baselines.parts.chains:NearestNeighbour._curve": "information itself, of which only ratios are used: a sign cancels",
+    "baselines.engine:Diffusion._first_pass": "no case trains with self-conditioning; test_self_conditioning.py does",
+    "baselines.engine:Diffusion.looked_at": "no case samples with a content schedule; test_diffusion_bert.py does",
+    "baselines.enumeration:arrived": "says which step is the first, of which no objective on tokens asks",
+    "baselines.parts.blocks:block_numbers": "its number names a prefix, which no case has; test_bd3_lm.py does",
     "baselines.parts.replacing:MaskAndReplace.even": "no case keeps so much that it matters; test_replacing.py sees it",
+    "baselines.parts.scores:_is_absorbing": "chooses between two ways that agree in every case; test_scores.py tells them apart",
+    "baselines.parts.scores:bounded": "no case lies at either end; test_scores.py does",
     "baselines.parts.timesteps:_count": "refuses bad respacings",
     "baselines.parts.timesteps:LossSecondMoment.probabilities": "divides by a sum that is 1 in every case with a full history",
 }
@@ -36,6 +42,10 @@ FACTOR = "tables use ratios only, and where the curve itself is stated s = 0: a 
 RARE = "moves a probability by one in a million, which is below the tolerance; test_replacing.py sees it"
 EDGE = "the limit lies beyond every level of the cases"
 UNSEEN_CHANGES = {
+    "baselines.engine:Diffusion.advance.<locals>.ask": {
+        "select(denoise, rows)(x_t[rows], told[rows], prompt.given[rows], before)": "no case asks about some of the rows",
+    },
+    "baselines.engine:Diffusion.reading": {"self.denoiser.reading(canvas.source)": "no stub network reads a source"},
     "baselines.parts.categorical:Unmasking.mode": {
         "self.reveal * best.exp()": "at the last step everything is revealed, so any positive number will do",
     },
@@ -75,6 +85,10 @@ UNSEEN_CHANGES = {
         "each + 1": "no case has two longer steps of more than one token; test_remasking.py sees it",
     },
     "baselines.parts.timesteps:ImportanceTimes.__init__": {"-math.inf": "refuses schedules without masks at the first time"},
+    "baselines.parts.timesteps:LossAware.by_loss": {
+        "len(weights) - 1": "every chain has two steps or more; test_timesteps.py sees it",
+        "squares + cls.UNDER_ROOT": "moves losses in the tenth digit where there are any; test_timesteps.py sees it",
+    },
     "baselines.parts.timesteps:respaced": {"size + (part < longer)": "every case's chain divides into equal parts"},
     "baselines.parts.timesteps:strided": {"T + 1": "no case has a stride of T or T - 1"},
     "harness.schedules.closed_form:CosinePlain.curve": {
@@ -97,7 +111,6 @@ UNSEEN_CHANGES = {
     "harness.schedules.mutual_information:unigram_law": {
         "counts.to(torch.float64) / counts.sum()": "the unigram of every case sums to 1",
     },
-    "harness.schedules.names:_change": {"changed.on_table()": "no case changes a table"},
 }  # fmt: skip
 """Changed operators and signs that no golden number can see: function -> expression -> reason."""
 SHARE_SEEN = 0.85

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from baselines.parts.timesteps import (
+    LossAware,
     LossSecondMoment,
     TimeSampler,
     UniformTimes,
@@ -122,3 +123,9 @@ def test_the_history_survives_a_state_dict() -> None:
     twin = LossSecondMoment(2, per_step=2, uniform_share=0.1)
     twin.load_state_dict(sampler.state_dict())
     assert torch.equal(twin.probabilities(), sampler.probabilities())
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_loss_aware_times_are_uniform_where_no_loss_was_left(steps: int) -> None:
+    law = LossAware.by_loss(torch.zeros(steps, dtype=torch.float64))
+    assert law.tolist() == pytest.approx([1 / steps] * steps)
