@@ -13,7 +13,7 @@ from baselines.adapter import DiffusionAdapter, canvas_of
 from baselines.encoding import sizes_in_bytes, targets
 from baselines.parts.categorical import CategoricalKernel
 from baselines.parts.clocks import Continuum
-from baselines.parts.conditioning import Canvas, Layout, SourceThenTarget, TargetOnly
+from baselines.parts.conditioning import Canvas, Layout, SourceBefore, TargetOnly
 from baselines.parts.estimates import Estimate
 from baselines.parts.monte_carlo import in_rounds, standard_errors
 from baselines.parts.objectives import per_canvas
@@ -129,10 +129,10 @@ class DiscreteAdapter(DiffusionAdapter):
 
 
 def pinned_source(task: TaskView) -> Layout:
-    """The target alone, or behind its source, which is pinned."""
+    """The target alone, or in a place of its own behind its source, which is pinned."""
     if task.family == "ucg":
         return TargetOnly(task.max_tokens)
-    return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)
+    return SourceBefore(source=task.max_source_tokens, target=task.max_tokens)
 
 
 def _precise(step: Step) -> Step:

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from baselines.discrete import pinned_source
 from baselines.networks.token_denoiser import TokenDenoiser
-from baselines.parts.conditioning import Layout, SourceThenTarget, TargetOnly
 from baselines.pretraining import LocalModel
 from baselines.training import Data, Draws
 from harness.contracts import TaskView
@@ -51,13 +51,13 @@ class LocalBert(LocalModel):
         """The network, whose masks are the state behind all tokens."""
         tokens = len(task.tokenizer)
         return TokenDenoiser(
-            states=tokens + 1, vocabulary=tokens, length=_layout(task).length, width=keys["width"], layers=keys["layers"],
+            states=tokens + 1, vocabulary=tokens, length=pinned_source(task).length, width=keys["width"], layers=keys["layers"],
             heads=keys["heads"], timed=False,
         )  # fmt: skip
 
     def data(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> Data:
         """See `LocalModel`."""
-        return {"ids": _layout(self.task).canvas(sources, texts).ids}
+        return {"ids": pinned_source(self.task).canvas(sources, texts).ids}
 
     def loss(self, batch: Data, draws: Draws) -> Float[Tensor, " B"]:
         """Cross-entropy at the positions that are to be told, over as many as there are on average."""
@@ -77,9 +77,3 @@ class LocalBert(LocalModel):
         other = (draws.uniform("token", length) * tokens).long()
         read = torch.where(fate < MASKED, tokens, torch.where(fate < MASKED + RANDOM, other, ids))
         return torch.where(told, read, ids)
-
-
-def _layout(task: TaskView) -> Layout:
-    if task.family == "ucg":
-        return TargetOnly(task.max_tokens)
-    return SourceThenTarget(source=task.max_source_tokens, target=task.max_tokens)

@@ -139,6 +139,32 @@ class SourceThenTarget:
         return [row[start : start + self.target] for row, start in zip(canvas.ids.tolist(), starts, strict=True)]
 
 
+class SourceBefore:
+    """The source in a place of its own before the target, on one canvas: source, EOS, PAD, then target, EOS, PAD.
+
+    Every target begins at the same position. The source's place is given, the target's is not.
+
+    Args:
+        source: longest source N.
+        target: longest target L, EOS included.
+    """
+
+    def __init__(self, *, source: int, target: int) -> None:
+        self.start = source + 1
+        self.length = self.start + target
+
+    def canvas(self, conditions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None) -> Canvas:
+        """Lay out; where targets are `None` their place is to be written."""
+        sources = padded([[*condition[: self.start - 1], EOS] for condition in conditions], self.start)
+        written = padded([()] * len(conditions) if targets is None else targets, self.length - self.start)
+        given = torch.arange(self.length).expand(len(conditions), -1) < self.start
+        return Canvas(ids=torch.cat([sources, written], 1), given=given)
+
+    def targets(self, canvas: Canvas) -> list[list[int]]:
+        """What stands behind the sources."""
+        return canvas.ids[:, self.start :].tolist()
+
+
 def side_by_side(source: Sequence[int], target: Sequence[int], *, length: int, end: int, separator: int) -> tuple[list[int], int]:
     """One row: source, end, separator, target, end; the longer side loses tokens on the right until the row fits.
 

@@ -134,7 +134,7 @@ def test_texts_of_sources_are_read_and_pairs_are_not_shown():
     shown = model._data(examples("t2t"), FitContext(seed=0))["ids"]
     tokenizer, same = model.task.tokenizer, 0
     for row, example in zip(shown.tolist(), examples("t2t"), strict=True):
-        source, target = row[: row.index(1)], row[row.index(4) + 1 :]
+        source, target = row[: row.index(1)], row[model.task.max_source_tokens + 1 :]
         assert tokenizer.decode(target) == example.target
         same += tokenizer.decode(source) == example.source
     assert same < len(shown) / 2
