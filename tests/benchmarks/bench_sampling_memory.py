@@ -25,15 +25,18 @@ SYSTEMS = {
     "udlm": ("baselines.systems.udlm", "UDLM", "log-linear(eps=0.001)", {}),
     "udlm, guided": ("baselines.systems.udlm", "UDLM", "log-linear(eps=0.001)", {"guidance": 2.0}),
     "duo": ("baselines.systems.duo", "Duo", "log-linear(eps=0.001)", {}),
+    "bd3-lm, one block": ("baselines.systems.bd3_lm", "BD3LM", "linear-alpha-bar", {"block": 1024}),
 }
 LIMIT = 1.25
 CHILD = """
 import resource, sys
 import torch
+from baselines.blocks import BlockDiffusion
+from baselines.parts.calls import Calls
 from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.randomness import Noise
 from harness.construction import construct
-from harness.contracts import TaskView
+from harness.contracts import Sampling, TaskView
 from harness.tokenizer import Tokenizer
 import importlib
 V, L, B = 50_257, 1024, 8
@@ -50,13 +53,17 @@ model.eval()
 diffusion, empty = model.diffusion, torch.zeros(B, L, dtype=torch.int64)
 source = None if family == "ucg" else Source(ids=empty[:, :8], present=empty[:, :8] == 0)
 canvas, noise = Canvas(ids=empty, given=empty.bool(), source=source), Noise(torch.arange(B))
-denoiser = model.sampling_denoiser(diffusion.reading(canvas))
-x = diffusion.kernel.prior(diffusion.kernel.noise(noise, 0, L))
-draws = diffusion.kernel.noise(noise, 1, L)
+if isinstance(diffusion, BlockDiffusion):  # two steps of the only block
+    step = lambda: model.write(canvas, noise, 2, Sampling(steps=2), Calls(B))
+else:
+    denoiser = model.sampling_denoiser(diffusion.reading(canvas))
+    x = diffusion.kernel.prior(diffusion.kernel.noise(noise, 0, L))
+    draws = diffusion.kernel.noise(noise, 1, L)
+    step = lambda: diffusion.advance(x, canvas, 0.75, 0.25, draws, denoiser, None, model.reverse_for(2))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 with torch.no_grad():
     before = peak()
-    diffusion.advance(x, canvas, 0.75, 0.25, draws, denoiser, None, model.reverse_for(2))
+    step()
     print((peak() - before) / (B * L * len(words) * 4))
 """
 
