@@ -11,8 +11,9 @@ Near a mask that expansion is far too flat (a fortieth of the true difference on
 schedule says, and only the law of a revealed token is tilted: by the classifier itself, evaluated for the most probable
 candidates at each revealed position, other revealed positions still masked. With as many candidates as tokens nothing is cut.
 Both networks are trained on the same corrupted texts within one budget, each by its own loss. The condition is a text here, so
-the classifier names its tokens, each by itself. A step that begins with masks calls both networks once; a call of the pair is
-counted as one.
+the classifier names its tokens, each by itself. A step that begins with masks is one network call, of the denoiser. As every
+position is revealed once, the classifier reads positions x candidates texts for each text that is written, whatever the steps;
+they are counted among the positions processed, and on long texts they are most of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from baselines.parts.estimates import Estimate, Wrapped
 from baselines.parts.objectives_discrete import Term
 from baselines.parts.steps import Step
 from baselines.systems.mdlm import DEFAULTS, MDLM
-from harness.contracts import Example, Likelihood, TaskView
+from harness.contracts import Example, Generation, Likelihood, Request, TaskView
 from harness.schedules.base import Schedule
 
 
@@ -141,7 +142,7 @@ class MDLMClassifier(MDLM):
 
     design = replace(
         MDLM.design, name="mdlm-classifier", families=("a2t",), conditioning="classifier of noisy text",
-        temperature=False, likelihood=None, paper="2412.10193",
+        temperature=False, likelihood=None, paper="2412.10193", sampler=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {**DEFAULTS, "condition_dropout": 0.0, "candidates": 32}
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "candidates")
@@ -174,6 +175,11 @@ class MDLMClassifier(MDLM):
         """Guided."""
         assert isinstance(denoiser, Reading)
         return Reading(denoiser.pair, denoiser.source, Steered)
+
+    def _answer(self, request: Request, ids: tuple[int, ...], reason: str, calls: int, positions: int, steps: int) -> Generation:
+        length = self.layout.length
+        read = length * length * min(self.keys["candidates"], len(self.task.tokenizer))
+        return super()._answer(request, ids, reason, calls, positions + read, steps)
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
         """None: p(x | y) of the guided law has no bound here."""

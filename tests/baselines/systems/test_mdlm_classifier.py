@@ -96,6 +96,17 @@ def test_it_trains_samples_and_survives_saving(tmp_path):
     assert [answer.texts for answer in alone] == [answer.texts for answer in found]
 
 
+def test_what_the_classifier_reads_is_counted():
+    model, read = model_of(candidates=3), []
+    pair = model.diffusion.denoiser
+    pair.classifier.register_forward_pre_hook(lambda module, given: read.append(given[0].numel()))
+    pair.denoiser.register_forward_pre_hook(lambda module, given: read.append(given[0].numel()))
+    for steps in (1, 4):
+        read.clear()
+        (answer,) = model.generate(requests(1, "dog"), Sampling(steps=steps))
+        assert answer.positions_processed == sum(read) == 6 * answer.network_calls + 6 * 6 * 3
+
+
 @pytest.mark.slow
 def test_guidance_makes_texts_obey_the_condition():
     """Without it half of the texts have either noun."""
