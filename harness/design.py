@@ -36,6 +36,7 @@ class Design:
         variance: variance of Gaussian reverse steps.
         unmasking: "independent", "exact-count", "one by one", or the order that decides what is written first
             ("low-confidence"); absorbing kernels only.
+        equal_parts: parts of a text, written one after the other, among which steps are divided equally.
         temperature: whether its law can be sharpened or flattened: log-probabilities of x0 over a temperature in every reverse
             step. Autoregressive models always can.
         clamping: whether estimates are snapped to the nearest embedding: at every step, at none, or at which.
@@ -67,6 +68,7 @@ class Design:
     last_step: str | None = None
     variance: str | None = None
     unmasking: str | None = None
+    equal_parts: int = 1
     temperature: bool = False
     clamping: bool | str = False
     time_input: str | None = None

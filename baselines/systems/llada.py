@@ -100,7 +100,7 @@ class LLaDA(MaskedAdapter):
         """Design of an order."""
         keys = cls.checked(size)
         last = "sample" if keys["tokens"] == "draw" else "argmax"
-        return replace(super().design_for(**size), unmasking=keys["remasking"], last_step=last)
+        return replace(super().design_for(**size), unmasking=keys["remasking"], equal_parts=keys["blocks"], last_step=last)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

@@ -260,6 +260,13 @@ def test_a_design_may_need_a_schedule_without_steps(read):
     assert len(found) == 3
 
 
+def test_steps_that_blocks_cannot_share_are_skipped(read):
+    models = SMALL.split("models: ")[1].split("\n")[0]
+    text = SMALL.replace(models, "[{name: llada, blocks: 4, label: blocks}]") + "steps: [6, 8]"
+    found = {cell.steps: cell.reason for cell in expand(read(text)) if cell.family == "ucg"}
+    assert found == {6: "blocks writes 4 blocks with equally many steps; 6 steps are no multiple of 4", 8: None}
+
+
 def test_a_design_may_know_temperature_without_a_nucleus(read):
     models = SMALL.split("models: ")[1].split("\n")[0]
     text = (

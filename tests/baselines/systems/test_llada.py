@@ -236,8 +236,8 @@ def test_steps_that_blocks_cannot_share_are_refused():
 
 def test_the_design_says_how_it_samples():
     assert LLaDA.design_for().unmasking == "low-confidence"
-    changed = LLaDA.design_for(remasking="margin", tokens="argmax")
-    assert (changed.unmasking, changed.last_step) == ("margin", "argmax")
+    changed = LLaDA.design_for(remasking="margin", tokens="argmax", blocks=4)
+    assert (changed.unmasking, changed.last_step, changed.equal_parts) == ("margin", "argmax", 4)
 
 
 @pytest.mark.parametrize("schedule", ["linear-alpha-bar", "linear-alpha-bar@20"])
