@@ -57,6 +57,11 @@ class DiscreteAdapter(DiffusionAdapter):
         return bound_term(self.kernel)
 
     @property
+    def step_term(self) -> Term:
+        """What one reverse step costs: those at the two ends of continuous time are taken whole."""
+        return bound_term(self.kernel)
+
+    @property
     def estimator(self) -> str:
         """Tag of what estimates the bound."""
         return "continuous" if self.diffusion.clock.steps is None else "discrete-T"
@@ -94,7 +99,9 @@ class DiscreteAdapter(DiffusionAdapter):
         clock, terms = self.diffusion.clock, []
         for part, draw in enumerate(draws):
             t, s = clock.interval(clock.place((part + self.shares(draw)) / len(draws)))
-            terms.append(clock.span * self._written(canvas, self.bound_term(_precise(self.diffusion.step(canvas, t, s, draw)))))
+            terms.append(
+                clock.span * self._written(canvas, self.bound_term(self.precise(self.diffusion.step(canvas, t, s, draw))))
+            )
         estimates = torch.stack(terms, -1) + self.beginning(canvas, draws)
         return estimates + self.ending(canvas, clock.first, draws) if isinstance(clock, Continuum) else estimates
 
@@ -114,13 +121,18 @@ class DiscreteAdapter(DiffusionAdapter):
         """A reverse step from nothing kept to t = 1."""
         one = torch.ones(len(canvas.ids), 1, dtype=torch.float64, device=canvas.ids.device)
         nothing = torch.where(canvas.given, one, 0.0)
-        return self._written(canvas, bound_term(self.kernel)(_precise(self.diffusion.step(canvas, one, one, draw, nothing))))
+        return self._written(canvas, self.step_term(self.precise(self.diffusion.step(canvas, one, one, draw, nothing))))
 
     def ending(self, canvas: Canvas, first: float, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
         """What lies between the data and the first time: a reverse step, estimated by every draw."""
         t = torch.full((len(canvas.ids), 1), first, dtype=torch.float64, device=canvas.ids.device)
         steps = [self.diffusion.step(canvas, t, torch.zeros_like(t), draw) for draw in draws]
-        return torch.stack([self._written(canvas, bound_term(self.kernel)(_precise(step))) for step in steps], -1)
+        return torch.stack([self._written(canvas, self.step_term(self.precise(step))) for step in steps], -1)
+
+    @staticmethod
+    def precise(step: Step) -> Step:
+        """A step whose estimate terms of the bound are computed from: in float64."""
+        return replace(step, estimate=Estimate(step.estimate.x0_hat.double(), step.estimate.raw))
 
     @staticmethod
     def _written(canvas: Canvas, values: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:
@@ -133,7 +145,3 @@ def pinned_source(task: TaskView) -> Layout:
     if task.family == "ucg":
         return TargetOnly(task.max_tokens)
     return SourceBefore(source=task.max_source_tokens, target=task.max_tokens)
-
-
-def _precise(step: Step) -> Step:
-    return replace(step, estimate=Estimate(step.estimate.x0_hat.double(), step.estimate.raw))

@@ -5,15 +5,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from baselines.engine import Diffusion
 from baselines.guided import GuidedAdapter
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Continuum, Grid, uniform_grid
-from baselines.parts.objectives_discrete import Term, uniform_bound
+from baselines.parts.objectives_discrete import Term, uniform_bound, uniform_divergence
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.spaces import DiscreteSpace
+from baselines.parts.steps import Step
 from baselines.parts.timesteps import ContinuousTimes
 from harness.contracts import TaskView
 from harness.design import Design
@@ -106,4 +111,18 @@ class UniformAdapter(GuidedAdapter):
     @property
     def bound_term(self) -> Term:
         """See `DiscreteAdapter`."""
-        return uniform_bound(self.diffusion.schedule)
+        return uniform_bound(self.diffusion.schedule, sums=torch.float64)
+
+    @property
+    def step_term(self) -> Term:
+        """See `DiscreteAdapter`."""
+        return _step_cost
+
+    @staticmethod
+    def precise(step: Step) -> Step:
+        """The step as it is: its terms need no table in float64, they add up in it."""
+        return step
+
+
+def _step_cost(step: Step) -> Float[Tensor, "B L"]:
+    return uniform_divergence(step.x_t, step.ids, step.estimate.x0_hat, step.alpha_t, step.alpha_s)

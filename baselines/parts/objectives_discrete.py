@@ -41,24 +41,28 @@ def masked_bound(kernel: Absorbing, schedule: Schedule) -> Term:
     return term
 
 
-def uniform_bound(schedule: Schedule) -> Term:
+def uniform_bound(schedule: Schedule, *, sums: torch.dtype | None = None) -> Term:
     """The integrand over time of the continuous bound of uniform noise: -alpha' times `uniform_gap`; 0 at given positions.
 
     Schiff et al. 2024 (UDLM, arXiv:2412.10193), section 3.2, whose released code takes alpha' = -1 whatever the schedule; here
     it is the schedule's own.
+
+    Args:
+        sums: in what to add up over the vocabulary, and of what type the term is; `None` = as the estimate.
     """
 
     def term(step: Step) -> Float[Tensor, "B L"]:
-        lost = -schedule.rate(step.t, step.ids)
-        gap = uniform_gap(step.x_t, step.ids, step.estimate.x0_hat, step.alpha_t)
-        return torch.where(step.given, 0.0, lost * gap).to(step.estimate.x0_hat.dtype)
+        lost, x0_hat = -schedule.rate(step.t, step.ids), step.estimate.x0_hat
+        gap = uniform_gap(step.x_t, step.ids, x0_hat, step.alpha_t, sums=sums)
+        return torch.where(step.given, 0.0, lost * gap).to(sums or x0_hat.dtype)
 
     return term
 
 
 def uniform_gap(
-    x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha: Float[Tensor, "B #L"]
-) -> Float[Tensor, "B L"]:
+    x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha: Float[Tensor, "B #L"], *,
+    sums: torch.dtype | None = None,
+) -> Float[Tensor, "B L"]:  # fmt: skip
     """Nats by which the reverse of uniform noise at an estimate errs, per signal that is lost; 0 at the perfect estimate only.
 
     With V tokens, z_j = V a x_j + 1 - a of the one-hot x_0 and zh_j of the estimate, and i = x_t, it is
@@ -74,12 +78,13 @@ def uniform_gap(
         x0: clean tokens.
         x0_hat: log-probabilities of the clean tokens.
         alpha: signal that is kept, a.
+        sums: in what to add up over the vocabulary; `None` = as the estimate.
     """
     states = x0_hat.shape[-1]
     alpha = alpha.expand(x0.shape).clamp(LEAST, MOST)
     ratio = states * alpha / (1 - alpha)
     raised = x0_hat + ratio.log()[..., None].to(x0_hat.dtype)
-    everywhere = softplus(raised, threshold=40).sum(-1).double()
+    everywhere = softplus(raised, threshold=40).sum(-1, dtype=sums).double()
     own, reached = (x0_hat.gather(-1, ids[..., None])[..., 0].double() for ids in (x0, x_t))
     own_raised, reached_raised = own + ratio.log(), reached + ratio.log()
     short = softplus(own_raised, threshold=40) - torch.log1p(ratio)
@@ -87,6 +92,44 @@ def uniform_gap(
     kept = states * short - (states + ratio) * ratio * torch.expm1(own) * torch.sigmoid(-own_raised)
     replaced, kept = (value + torch.log1p(ratio) - everywhere for value in (replaced, kept))
     return torch.where(x_t == x0, kept / (1 + ratio), replaced) / (states * alpha)
+
+
+def uniform_divergence(
+    x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha_t: Float[Tensor, "B #L"],
+    alpha_s: Float[Tensor, "B #L"],
+) -> Float[Tensor, "B L"]:  # fmt: skip
+    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)) of uniform noise in float64: `CategoricalKernel.divergence` without tables of laws.
+
+    With V tokens, q(x_t | x_s) is w everywhere and w + k at x_s = x_t, k = alpha_t / alpha_s and w = (1 - k) / V; and in units of
+    m = (1 - alpha_s) / V the mean of q(x_s | x_0) is 1 + r p_j, r = alpha_s / m, and 1 or, at x_0, 1 + r of the one-hot x_0.
+    The sum of log(1 + r p_j) is all that takes the whole vocabulary, once. Where alpha_s is 1 it is -log p(x_0 | x_t). No
+    gradient goes through where alpha_s is 0 or 1.
+
+    Args:
+        x_t: noisy tokens.
+        x0: clean tokens.
+        x0_hat: log-probabilities of the clean tokens, normalised.
+        alpha_t, alpha_s: signal that is kept at the two times.
+    """
+    states, tiny = x0_hat.shape[-1], torch.finfo(torch.float64).tiny
+    alpha_s = alpha_s.expand(x_t.shape).double()
+    kept = (alpha_t / alpha_s.clamp_min(tiny)).expand(x_t.shape).double()
+    own, here = (x0_hat.gather(-1, ids[..., None])[..., 0].double() for ids in (x0, x_t))
+    same, move = x_t == x0, (1 - kept) / states
+    to_data = torch.log(move + kept * here.exp()) - torch.log(move + kept * same) - own
+    if bool((alpha_s == 1).all()):
+        return to_data
+
+    unit = (1 - alpha_s) / states
+    ratio = alpha_s / unit.clamp_min(tiny)
+    everywhere = softplus(x0_hat + ratio.log()[..., None].to(x0_hat.dtype), threshold=40).sum(-1, dtype=torch.float64)
+    raised_own, raised_here = (softplus(value + ratio.log(), threshold=40) for value in (own, here))
+    true, model = move + kept * unit * (1 + ratio * same), move + kept * unit * raised_here.exp()
+    other = move * unit / true  # q of a token that is neither x_0 nor x_t
+    at_x0 = (move + kept * same) * (alpha_s + unit) / true
+    at_x_t = torch.where(same, 0.0, (move + kept) * unit / true - other)
+    error = at_x0 * torch.log1p(ratio) - other * everywhere - (at_x0 - other) * raised_own - at_x_t * raised_here
+    return torch.where(alpha_s < 1, error + torch.log(model / true), to_data)
 
 
 def times(factor: float, term: Term) -> Term:

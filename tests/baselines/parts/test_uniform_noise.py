@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from baselines.parts.categorical import Absorbing, Categorical, Mixing, Uniform, point
 from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate
 from baselines.parts.guidance import Mixed
-from baselines.parts.objectives_discrete import uniform_bound, uniform_gap
+from baselines.parts.objectives_discrete import uniform_bound, uniform_divergence, uniform_gap
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.steps import Step
@@ -62,6 +62,45 @@ def test_the_bound_is_that_of_the_paper_in_both_precisions_with_its_gradient(alp
     torch.testing.assert_close(uniform_gap(x_t, x0, double, level), expected, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(uniform_gap(x_t, x0, single, level), expected, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.double(), slope, rtol=1e-3, atol=1e-3)
+
+
+LEVELS = [
+    (0.0, 1e-3),
+    (0.0, 1.0),
+    (1e-6, 0.4),
+    (0.3, 0.3),
+    (0.3, 0.7),
+    (0.5, 0.5001),
+    (0.9, 1 - 1e-6),
+    (0.999, 1.0),
+    (1.0, 1.0),
+    (0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize("sharp", [0.1, 2.0, 20.0])
+@pytest.mark.parametrize(("alpha_t", "alpha_s"), LEVELS)
+def test_a_step_costs_what_its_tables_say(alpha_t, alpha_s, sharp):
+    pairs = every_pair()
+    x_t, x0 = pairs if alpha_t < 1 else pairs[:, :, pairs[0, 0] == pairs[1, 0]]
+    x0_hat, levels = (
+        laws(*x0.shape, sharp=sharp),
+        (torch.full((1, 1), level, dtype=torch.float64) for level in (alpha_t, alpha_s)),
+    )
+    before, after = levels
+    expected = Uniform(V).divergence(x_t, x0, x0_hat, before, after)
+    torch.testing.assert_close(uniform_divergence(x_t, x0, x0_hat, before, after), expected, rtol=1e-10, atol=1e-13)
+    single = uniform_divergence(x_t, x0, x0_hat.float(), before, after)
+    torch.testing.assert_close(single, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_at_the_data_and_elsewhere_cost_what_they_cost_alone():
+    x_t, x0 = every_pair()
+    x0_hat, before = laws(1, V * V), torch.full(x0.shape, 0.2, dtype=torch.float64)
+    after = torch.where(torch.arange(V * V) % 2 == 0, 1.0, 0.6)[None].double()
+    torch.testing.assert_close(
+        uniform_divergence(x_t, x0, x0_hat, before, after), Uniform(V).divergence(x_t, x0, x0_hat, before, after)
+    )
 
 
 def test_only_the_perfect_estimate_costs_nothing():
