@@ -231,10 +231,13 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
 
     def write(self, prompt: Canvas, noise: Noise, steps: int, settings: Sampling, calls: Calls) -> Int[Tensor, "B L"]:
         """Canvases as the sampler fills them."""
-        denoiser = self.sampling_denoiser(self.diffusion.reading(prompt))
-        denoiser = Tempered(denoiser, settings.temperature) if settings.temperature != 1.0 else denoiser
         grid = self.diffusion.clock.grid(steps)
-        return self.diffusion.sample(prompt, noise, grid, denoiser, self.reverse_for(steps), calls)
+        return self.diffusion.sample(prompt, noise, grid, self.denoiser_for(prompt, settings), self.reverse_for(steps), calls)
+
+    def denoiser_for(self, prompt: Canvas, settings: Sampling) -> Denoiser:
+        """The denoiser that a sampler calls: as the system wraps it, and at a temperature."""
+        denoiser = self.sampling_denoiser(self.diffusion.reading(prompt))
+        return Tempered(denoiser, settings.temperature) if settings.temperature != 1.0 else denoiser
 
     def reverse_for(self, steps: int) -> Undo:
         """The reverse step of a sampler that is asked for so many steps."""

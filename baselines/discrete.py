@@ -86,8 +86,17 @@ class DiscreteAdapter(DiffusionAdapter):
         return torch.cat([self._bound(examples[start : start + SCORED_TOGETHER], (start, drawn)).cpu() for start in starts])
 
     def _bound(self, examples: Sequence[Example], stream: tuple[int, int]) -> Float[Tensor, "B K"]:
-        device, rows = next(self.parameters()).device, len(examples)
-        canvas = canvas_of({name: tensor.to(device) for name, tensor in self._data(examples).items()})
+        device = next(self.parameters()).device
+        return self.bounds(canvas_of({name: tensor.to(device) for name, tensor in self._data(examples).items()}), stream)
+
+    def bounds(self, canvas: Canvas, stream: tuple[int, ...]) -> Float[Tensor, "B K"]:
+        """Estimates of the bound, `STRATA` draws of each row.
+
+        Args:
+            canvas: whole texts.
+            stream: names the draws.
+        """
+        rows, device = len(canvas.ids), canvas.ids.device
         draws = [
             Draws(seed=stream_seed(0, "likelihood", *stream, k), batch=rows, rows=slice(rows), device=device)
             for k in range(STRATA)

@@ -42,7 +42,7 @@ class MaskedAdapter(GuidedAdapter):
         """The denoiser: a transformer that is not told the time, unless a system says otherwise."""
         tokens = len(task.tokenizer)
         return TokenDenoiser(
-            states=tokens + 1, vocabulary=tokens, length=cls.make_layout(task).length, width=keys["width"],
+            states=tokens + 1, vocabulary=tokens, length=cls.layout_for(task, **keys).length, width=keys["width"],
             layers=keys["layers"], heads=keys["heads"], timed=False,
         )  # fmt: skip
 

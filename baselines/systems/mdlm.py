@@ -11,34 +11,44 @@ Sahoo, Arriola, Schiff, Gokaslan, Marroquin, Chiu, Rush and Kuleshov 2024, arXiv
     importance sampling of times, released option     -> timesteps.ImportanceTimes, `times: importance`
     ancestral sampling, equation 6, with its cache    -> samplers_discrete.reveal_first
     last step: the mode of what is masked still       -> clocks.uniform_grid, samplers_discrete.reveal_first
+    semi-autoregressive extension, section 4.2        -> windowed.WindowedAdapter, `window` and `stride`
     classifier-free guidance (arXiv:2412.10193)       -> guidance.Guided, guidance.ConditionDropout
 
 The released cache keeps the estimate until a token changes. Which masks are revealed does not depend on the estimate, so here
 the network is not asked at all in steps that reveal nothing: the same law, and never more calls than positions. The network is
-not told the time, as released. With a condition, source and target share the canvas and the source is never masked. The
-network is this harness's transformer, without dropout.
+not told the time, as released. With a condition, source and target share the canvas and the source is never masked. On a schedule
+with steps the last one draws, so that texts have the law that the bound scores; in continuous time the mode is taken of what is
+masked still at t = 1e-5. Padding is written, so it is learnt and scored too; released code leaves it out of loss and perplexity.
+
+The extension writes texts longer than what the network sees: with a `window`, it is trained on windows of the texts and writes
+one after the other, each behind what it shows of the one before. Released code trains on windows of a stream of texts; here a
+window of a text that is longer begins at its first token, with BOS before it, or anywhere up to its end, half of the time each,
+and a text ends with the window that holds its EOS. The release takes all steps for each window, here windows share them.
+
+The network is this harness's transformer, without dropout, and its last weights are kept where the release averages them.
+Not built: `analytic` sampling, times by a change of variables, the parametrisation of D3PM, a start from BERT.
 """
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from baselines.engine import Times
-from baselines.masked import MaskedAdapter
 from baselines.parts.clocks import Grid, uniform_grid
 from baselines.parts.samplers import Reverse
-from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.samplers_discrete import reveal_and_draw, reveal_first
 from baselines.parts.timesteps import ImportanceTimes
+from baselines.windowed import WindowedAdapter
 from harness.design import Design
 
 DEFAULTS = {
     "width": 128, "layers": 4, "heads": 4, "batch": 16, "learning_rate": 3e-3, "times": "stratified",
-    "condition_dropout": 0.1, "guidance": None,
+    "condition_dropout": 0.1, "guidance": None, "window": None, "stride": None,
 }  # fmt: skip
 TIMES = ("stratified", "importance")
 LAST_TIME = 1e-5
 
 
-class MDLM(MaskedAdapter):
+class MDLM(WindowedAdapter):
     """Text by unmasking, trained by a continuous bound.
 
     Args:
@@ -47,9 +57,12 @@ class MDLM(MaskedAdapter):
         width, layers, heads: of the transformer.
         batch: examples per update.
         learning_rate: its plateau, at width 128.
-        times: how continuous time is drawn in training: "stratified", evenly, or "importance", so that all weigh the same.
+        times: how continuous time is drawn in training: "stratified", evenly, or "importance", so that all weigh the same; a
+            schedule with steps knows the first only.
         condition_dropout: share of training examples whose condition is hidden.
         guidance: weight gamma of the condition in classifier-free guidance; `None` = unguided.
+        window: positions of the text that the network sees; `None` = all.
+        stride: positions that each window but the first writes; `None` = half of them.
     """
 
     design = Design(
@@ -57,8 +70,10 @@ class MDLM(MaskedAdapter):
         schedule="log-linear", grains=("sequence",), predicts="x0", conditioning="source in sequence, pinned",
         posterior="joint", last_step="argmax of what is masked still", unmasking="independent", temperature=True,
         loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
+        sampler=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "stride")
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,5 +99,6 @@ class MDLM(MaskedAdapter):
         return uniform_grid(steps, last=LAST_TIME)
 
     def reverse(self) -> Reverse:
-        """Ancestral."""
-        return reveal_first
+        """Ancestral; on a schedule with steps the last one draws too."""
+        assert self.schedule is not None
+        return reveal_first if self.schedule.steps is None else reveal_and_draw

@@ -11,8 +11,11 @@ Near a mask that expansion is far too flat (a fortieth of the true difference on
 schedule says, and only the law of a revealed token is tilted: by the classifier itself, evaluated for the most probable
 candidates at each revealed position, other revealed positions still masked. With as many candidates as tokens nothing is cut.
 Both networks are trained on the same corrupted texts within one budget, each by its own loss. The condition is a text here, so
-the classifier names its tokens, each by itself. A step that begins with masks is one network call, of the denoiser. As every
-position is revealed once, the classifier reads positions x candidates texts for each text that is written, whatever the steps;
+the classifier names its tokens, each by itself. It is not told the time; the released one has an input for it, which is 0 where
+the denoiser's is. The last weights are kept where the release averages those of the denoiser.
+
+A step that reveals something is one network call, of the denoiser; other steps are none. As every position is revealed once, the
+classifier reads positions x candidates texts for each text that is written, whatever the steps and the strength of the guidance;
 they are counted among the positions processed, and on long texts they are most of them.
 """
 
@@ -142,9 +145,12 @@ class MDLMClassifier(MDLM):
 
     design = replace(
         MDLM.design, name="mdlm-classifier", families=("a2t",), conditioning="classifier of noisy text",
-        temperature=False, likelihood=None, paper="2412.10193", sampler=2,
+        temperature=False, likelihood=None, paper="2412.10193", sampler=3,
     )  # fmt: skip
-    defaults: ClassVar[Mapping[str, Any]] = {**DEFAULTS, "condition_dropout": 0.0, "candidates": 32}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **{name: value for name, value in DEFAULTS.items() if name not in ("window", "stride")},
+        "condition_dropout": 0.0, "candidates": 32,
+    }  # fmt: skip
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "candidates")
 
     @staticmethod
