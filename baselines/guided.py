@@ -1,5 +1,6 @@
 """What systems share whose canvas begins with the source, which may be left out: sizes, condition dropout, guidance."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,8 +38,8 @@ class GuidedAdapter(DiscreteAdapter):
         """
         keys = merged(size, cls.defaults)
         gamma = keys.get("guidance")
-        if gamma is not None and (type(gamma) not in (int, float) or gamma < 0):
-            raise ValueError(f"guidance {gamma!r}, expected null (unguided) or a weight from 0 on (1 = as trained)")
+        if gamma is not None and not (type(gamma) in (int, float) and 0 <= gamma < math.inf):
+            raise ValueError(f"guidance {gamma!r}, expected null (unguided) or a finite weight from 0 on (1 = as trained)")
         return keys
 
     @property
@@ -48,10 +49,12 @@ class GuidedAdapter(DiscreteAdapter):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """The design; guidance needs a condition."""
-        if cls.checked(size).get("guidance") is None:
+        """The design; guidance needs a condition. With weights that mix nothing the network was once asked twice."""
+        gamma = cls.checked(size).get("guidance")
+        if gamma is None:
             return cls.design
-        return replace(cls.design, families=tuple(family for family in cls.design.families if family != "ucg"))
+        conditional = tuple(family for family in cls.design.families if family != "ucg")
+        return replace(cls.design, families=conditional, sampler=cls.design.sampler + (gamma in (0, 1)))
 
     @property
     def optimisation(self) -> Optimisation:

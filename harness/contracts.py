@@ -109,8 +109,8 @@ class Likelihood:
     """Negative log-likelihood of texts under a model.
 
     Attributes:
-        nats: one value per example, EOS included, padding not.
-        tokens: tokens scored per example.
+        nats: one value per example: the text, EOS included, and its padding where the model writes that too.
+        tokens: tokens of the text per example, EOS included, padding not, scored or not.
         bytes: UTF-8 bytes per example.
         kind: "exact", or "bound" for an upper bound on the negative log-likelihood.
         estimator: tag of the estimator ("ar-exact", "discrete-T").

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.timesteps import stratified
+from harness.errors import ModelError
 from harness.tokenizer import EOS
 
 
@@ -108,10 +109,13 @@ def spread(steps: int, blocks: int) -> list[int]:
     """Steps of each block, as equal as can be; the first blocks get what is over.
 
     Raises:
-        ValueError: fewer steps than blocks.
+        ModelError: fewer steps than blocks.
     """
     if steps < blocks:
-        raise ValueError(f"{steps} steps for {blocks} blocks, expected one for each at least: raise `steps` or `block`")
+        raise ModelError(
+            f"{steps} steps for {blocks} blocks, expected one for each at least; "
+            f"ask for {blocks} steps or more, or take larger blocks"
+        )
     return [(steps + blocks - 1 - number) // blocks for number in range(blocks)]
 
 

@@ -15,7 +15,11 @@ class Guided:
 
     Log-probabilities gamma log p(x_0 | x_t, y) + (1 - gamma) log p(x_0 | x_t), normalised (Schiff et al. 2024,
     arXiv:2412.10193, section 3.1; Nie et al. 2025, LLaDA, arXiv:2502.09992, appendix A.2, with gamma = 1 + w). Two evaluations
-    a step. Under absorbing noise that mixes the reverse laws too; under other noise the reverse step must, from `weighted`.
+    a step, or one where a weight is 0, as released.
+
+    The section mixes the reverse laws instead. Under uniform noise the reverse step does, from `weighted`. Under absorbing noise
+    that would tilt the chance of a reveal too; released code mixes the estimates there, which leaves the chance as the schedule
+    has it, and is followed.
 
     Args:
         denoiser: what is wrapped.
@@ -28,8 +32,13 @@ class Guided:
 
     def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
         """Estimate x0, guided."""
+        if self.gamma == 0:
+            return self._unconditional(x_t, time, given, previous)
         conditional = self.denoiser(x_t, time, given, previous)
-        return Mixed(conditional, self.denoiser(x_t.masked_fill(given, self.null), time, given, previous), self.gamma)
+        return conditional if self.gamma == 1 else Mixed(conditional, self._unconditional(x_t, time, given, previous), self.gamma)
+
+    def _unconditional(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
+        return self.denoiser(x_t.masked_fill(given, self.null), time, given, previous)
 
     def select(self, rows: Int[Tensor, " C"]) -> "Guided":
         """For some rows."""

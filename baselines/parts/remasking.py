@@ -95,7 +95,7 @@ class Ordered:
     The network is asked by rows in which a token is due, and read at the masks of their blocks alone.
 
     Attributes:
-        quota: how many masks are due; the final step writes all.
+        quota: how many masks are due; the final step writes all that are left, in whatever block.
         confidence: what ranks them; `None` = a random order, which is drawn before the estimate is looked at.
         blocks: parts of the free positions, each written before the next (semi-autoregressive); 1 = any place at any time.
         mode: whether tokens are the most probable ones instead of draws.
@@ -112,10 +112,12 @@ class Ordered:
         """The state at s."""
         if not isinstance(kernel, Absorbing):
             raise TypeError(f"unmasking in an order needs absorbing noise; {type(kernel).__name__} has no mask")
-        block = self._block(x_t == kernel.mask, (alpha_t < 1).expand(x_t.shape))
-        masked = block & (x_t == kernel.mask)
+        everywhere, free = x_t == kernel.mask, (alpha_t < 1).expand(x_t.shape)
+        block = self._block(everywhere, free)
+        masked = everywhere if final else everywhere & block
         masks = masked.sum(-1)
-        due = masks if final else self.quota(block.sum(-1), masks, kernel.reveal(alpha_t, alpha_s).amax(-1))
+        chance = kernel.reveal(alpha_t, alpha_s).expand(x_t.shape).masked_fill(~free, 0.0).amax(-1)
+        due = masks if final else self.quota(block.sum(-1), masks, chance)
         left, masked = masks - due, masked & (due > 0)[:, None]
         if self.confidence is None:
             return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)

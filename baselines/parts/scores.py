@@ -91,8 +91,9 @@ class OwnZero(Estimate):
 def log_scores(kernel: Mixing, logits: Float[Tensor, "M W"], alpha: Amount) -> Float[Tensor, "M W"]:
     """Log-scores of outputs; absorbing ones are divided by (exp(sigma) - 1) V, so that outputs of 0 mean a law over tokens.
 
-    `scale_by_sigma` of the released code.
+    `scale_by_sigma` of the released code. In float32 at least.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(kernel, Absorbing):
         return logits
     kept = bounded(alpha)
@@ -104,7 +105,8 @@ def score_entropy(kernel: Mixing, log_score: Scores, x_t: Tokens, x0: Tokens, al
     """Denoising score entropy (theorem 3.4) with its constant, so that the ratios of q(x_t | x_0) give 0; float64.
 
     Sum over y other than x_t of Q(x_t, y) (s_y - r_y log s_y + r_y (log r_y - 1)), where r_y = q(y | x_0) / q(x_t | x_0) is
-    c pi_y, and more at x_0. The released code takes expm1 at low noise for the sake of float32; here alpha is float64.
+    c pi_y, and more at x_0. The released code takes expm1 at low noise for the sake of float32; here alpha is float64. No
+    product is taken in bfloat16, which would round pi_y and so move the log-scores that are best.
     """
     kept = bounded(alpha)
     law, tokens = kernel.stationary, kernel.stationary[: log_score.shape[-1]]
@@ -114,7 +116,9 @@ def score_entropy(kernel: Mixing, log_score: Scores, x_t: Tokens, x0: Tokens, al
 
     positive = log_score.exp().sum(-1).double() - inside
     at_x0 = log_score.gather(-1, x0[:, None])[:, 0].double()
-    negative = spread * (log_score @ tokens.to(log_score.dtype)).double() + sharp * at_x0
+    with torch.autocast(log_score.device.type, enabled=False):
+        mean = (log_score @ tokens.to(log_score.dtype)).double()
+    negative = spread * mean + sharp * at_x0
 
     everywhere = _constant(spread) * tokens.sum() + spread * torch.xlogy(tokens, tokens).sum()
     without_own = everywhere - inside * _constant(spread * law[x_t])

@@ -16,12 +16,17 @@ sizes between have the range of the next larger one, and so have all above 16 th
 Its search for them during training is not part of this, nor the released option to draw masks anew whose share leaves the range.
 Released code takes the weight 1 instead of 1 / t where the range begins above 0.5; here the weight is that of the bound.
 
+Published models are trained with one block (L' = L) first and then tuned for each size of block; here every size is trained from
+scratch, with the last weights kept where the release averages them.
+
 Both samplers reveal masks whose order does not depend on the estimates, so the network is asked only where something is
-revealed; `ancestral` spreads its steps over the blocks, in equal pieces of time, and draws in the last one too, and first-hitting
-takes a step for each position, whatever is asked for. A text ends with the block that holds its first EOS: what stands behind
-that block is neither learnt, scored nor computed. The released rule that ends texts of low unigram entropy is off, as nothing
-here is that long; so is its context window. The start token stands before the first block, not inside it. With a condition, the
-source stands there, seen whole by itself and by all blocks. The network is this harness's transformer, without dropout.
+revealed; `ancestral` spreads its steps over the blocks, where T of the paper are those of each block, in equal pieces of time,
+and draws in the last one too, and first-hitting takes a step for each position, whatever is asked for. Softmax and nucleus are
+float32, where the release takes the nucleus in float64; tokens are drawn in float64. A text ends with the block that holds its
+first EOS (the release, whose texts begin with one, stops at the second): what stands behind that block is neither learnt, scored
+nor computed. The released rule that ends texts of low unigram entropy is off, as nothing here is that long; so is its context
+window. The start token stands before the first block, not inside it. With a condition, the source stands there, seen whole by
+itself and by all blocks. The network is this harness's transformer, without dropout.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,8 +76,8 @@ class BD3LM(MaskedAdapter):
         block: positions of a block.
         clip_low, clip_high: range of the times of training; `None` = the paper's for blocks of this size.
         sampler: "ancestral" or "first-hitting".
-        nucleus: tokens are drawn from those whose probability, added to that of all more probable ones, is at most this; `None` =
-            from all.
+        nucleus: tokens are drawn from those whose probability, added to that of all more probable ones, is at most this; 1 or
+            `None` = from all.
     """
 
     design = Design(
@@ -89,7 +94,8 @@ class BD3LM(MaskedAdapter):
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """See `DiffusionAdapter`."""
-        return replace(cls.design, unmasking=SAMPLERS[cls.checked(size)["sampler"]])
+        keys = cls.checked(size)
+        return replace(cls.design, unmasking=SAMPLERS[keys["sampler"]], sampler=2 if keys["nucleus"] == 1 else 1)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,10 +186,10 @@ def clipping(keys: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def sharpened(log_x0: Float[Tensor, "*batch V"], *, temperature: float, nucleus: float | None) -> Float[Tensor, "*batch V"]:
-    """Log-probabilities over a temperature, and then inside the nucleus."""
+    """Log-probabilities over a temperature, and then inside the nucleus; one of 1 is no filter, whatever rounding adds up to."""
     if temperature != 1.0:
         log_x0 = (log_x0 / temperature).log_softmax(-1)
-    return log_x0 if nucleus is None else strict_nucleus(log_x0.exp(), nucleus).log()
+    return log_x0 if nucleus is None or nucleus == 1 else strict_nucleus(log_x0.exp(), nucleus).log()
 
 
 def strict_nucleus(probabilities: Float[Tensor, "*batch V"], share: float) -> Float[Tensor, "*batch V"]:

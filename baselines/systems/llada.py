@@ -20,9 +20,13 @@ Released decoding takes tokens by argmax (temperature 0). From an empty canvas t
 tokens are drawn, and `tokens: argmax` is released decoding. The confidence of a token is its probability without the noise
 of its draw. A temperature changes the law before tokens and confidences are taken from it; LLaDA's code takes confidences
 before. The network is not told the time: the grid of times matters to counts by the schedule alone. Where blocks do not divide
-the positions, LLaDA's code stops; here they differ by one position. The release rounds the strata of k to even halves, which
-for some lengths prefers even k; here they are rounded down, which prefers none. The likelihood bounds that of unmasking one
-place at a time in a random order; texts that are written in order of confidence have another law, which cannot be computed.
+the positions, LLaDA's code stops; here they differ by one position. Dream's order `origin` is the independent unmasking of
+`mdlm`.
+
+The likelihood bounds that of unmasking one place at a time in a random order; texts that are written in order of confidence have
+another law, which cannot be computed. The release takes 128 draws of each text; here rounds of 16 are drawn until the error of
+the total is below 0.5 %, `most_draws` at most. It rounds the strata of k to even halves, which for some lengths prefers even k;
+here they are rounded down, which prefers none.
 
 Not taken over: a share of 1 % of pre-training texts of random length (canvases have one length); Dream's logits, shifted by one
 place, and its weights by context, which come from an autoregressive start; top-p and a temperature of the order; options that
@@ -99,8 +103,11 @@ class LLaDA(MaskedAdapter):
     def design_for(cls, **size: Any) -> Design:
         """Design of an order."""
         keys = cls.checked(size)
-        last = "sample" if keys["tokens"] == "draw" else "argmax"
-        return replace(super().design_for(**size), unmasking=keys["remasking"], equal_parts=keys["blocks"], last_step=last)
+        design, last = super().design_for(**size), "sample" if keys["tokens"] == "draw" else "argmax"
+        return replace(
+            design, unmasking=keys["remasking"], equal_parts=keys["blocks"], last_step=last,
+            sampler=design.sampler + (keys["commits"] == "schedule"),
+        )  # fmt: skip
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

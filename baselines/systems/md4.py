@@ -8,7 +8,7 @@ Shi, Han, Wang, Doucet and Titsias 2024, arXiv:2406.04329.
     bound with T steps                                -> objectives_discrete.bound_term, T times, on schedules with steps
     one offset shared by the times of a batch         -> timesteps.ContinuousTimes
     reconstruction term, as released                  -> reconstruction
-    ancestral sampling                                -> samplers_discrete.reveal_first
+    ancestral sampling                                -> samplers_discrete.reveal_first, reveal_and_draw
     uniform and cosine grids of sampling              -> clocks.uniform_grid, clocks.cosine_grid
     decoding: the mode of what is masked at t = 0     -> the grids' move to 0, samplers_discrete.reveal_first
 
@@ -20,8 +20,9 @@ charges the reverse step that leads from there to t = 1.
 The network is told the time, as released, although its optimum does not depend on it. It is not asked in steps that reveal
 nothing, which changes no law. With a condition, source and target share the canvas and the source is never masked; guidance is
 that of Schiff et al. 2024 (arXiv:2412.10193). On a schedule with steps, times are drawn one from each of equal parts, and the
-last step takes the mode. The network is this harness's transformer. Learnt schedules (GenMD4) and the released sampler's top-p
-and two-draw variants are not built.
+last step draws all that is masked at t = 1 / T, as the bound scores it, where the release leaves 1 of 10,000 tokens to the mode.
+The network is this harness's transformer, and its last weights are kept where the release averages them. Learnt schedules
+(GenMD4) and the released sampler's top-p and two-draw variants are not built.
 """
 
 import math
@@ -38,7 +39,7 @@ from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.clocks import Grid, cosine_grid, uniform_grid
 from baselines.parts.conditioning import Canvas
 from baselines.parts.samplers import Reverse
-from baselines.parts.samplers_discrete import reveal_first
+from baselines.parts.samplers_discrete import reveal_and_draw, reveal_first
 from baselines.parts.timesteps import ContinuousTimes
 from baselines.training import Draws
 from harness.contracts import TaskView
@@ -72,7 +73,7 @@ class MD4(MaskedAdapter):
         schedule="between(of=linear-alpha-bar,low=0.0001,high=0.9999)", grains=("sequence",), predicts="x0",
         conditioning="source in sequence, pinned", posterior="joint", last_step="argmax of what is masked still",
         unmasking="independent", temperature=True, time_input="1000 t", loss_mask="masks, weighted by -alpha' / (1 - alpha)",
-        likelihood="bound", paper="2406.04329",
+        likelihood="bound", paper="2406.04329", sampler=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = 0.0
@@ -108,8 +109,9 @@ class MD4(MaskedAdapter):
         return GRIDS[self.keys["grid"]](steps, last=LAST_TIME)
 
     def reverse(self) -> Reverse:
-        """Ancestral."""
-        return reveal_first
+        """Ancestral; on a schedule with steps the last one draws too."""
+        assert self.schedule is not None
+        return reveal_first if self.schedule.steps is None else reveal_and_draw
 
     def ending(self, canvas: Canvas, first: float, draws: Sequence[Draws]) -> Float[Tensor, "B #K"]:
         """What is masked at the first time, decoded evenly; see the module."""

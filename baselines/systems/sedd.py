@@ -18,7 +18,8 @@ drawn by inversion in float64, not by the released race in float32, which cuts o
 arXiv:2409.02908). The network is told 100 log(sigma / 1e-5) where the released one embeds sigma itself, since the sinusoids here
 want values over hundreds of units. Times are drawn from equal parts of [1e-3, 1], one each; the released code draws them
 independently. With a condition, source and target share the canvas and the source is pinned, in training too. The network is
-this harness's transformer with an output that begins at 0, without dropout and weight average.
+this harness's transformer with an output that begins at 0, without dropout and weight average; trained in bfloat16, the loss of
+its outputs is float32 all the same.
 
 A sampler asked for `steps` steps goes from 1 to 1e-5 in those and then removes what noise is left, so the network is called
 steps + 1 times for uniform noise, and for absorbing noise as often as one of these moves begins with a mask left in the text.

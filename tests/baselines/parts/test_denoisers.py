@@ -90,6 +90,17 @@ def test_guidance_leaves_the_condition_out_once():
     assert torch.allclose(guided.x0_hat, (2 * law - without).log_softmax(-1))
 
 
+@pytest.mark.parametrize(("gamma", "shown"), [(0.0, 4), (1.0, 0)])
+def test_guidance_that_mixes_nothing_asks_once(gamma, shown):
+    x_t, given = torch.tensor([[0, 1, 2]]), torch.tensor([[True, False, False]])
+    echo = Echo()
+    with counted(echo, 1) as calls:
+        guided = Guided(echo, gamma, 4)(x_t, torch.zeros(1), given, None)
+    assert calls.count == [1]
+    assert torch.equal(guided.x0_hat, echo(torch.tensor([[shown, 1, 2]]), None, None, None).x0_hat)
+    assert guided.weighted is None
+
+
 class ByRowEcho:
     """A denoiser that knows its rows."""
 

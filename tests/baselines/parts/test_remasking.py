@@ -99,6 +99,23 @@ def test_the_schedule_leaves_what_is_left_to_the_final_step():
     assert (states[1:] != states[:-1]).sum(-1).mT.tolist() == [[0, 0, 1, 1, 2]] * 3
 
 
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_what_is_given_does_not_hurry_the_schedule(confidence):
+    states = walk(Ordered(quota=as_scheduled, confidence=CONFIDENCES[confidence]), 5, canvas(3, given=[1]))
+    assert (states[1:] != states[:-1]).sum(-1).mT.tolist() == [[0, 0, 0, 1, 2]] * 3
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_the_final_step_writes_what_is_masked_though_the_schedule_keeps_all_by_then(confidence, blocks):
+    x_t, law = torch.tensor([[3, 1, 3, 3], [0, 1, 2, 0]]), torch.randn(2, LENGTH, TOKENS).double().log_softmax(-1)
+    whole, noise = torch.ones(2, 1, dtype=torch.float64), Noise(torch.arange(2)).uniform(1, LENGTH, 2)
+    step = Ordered(quota=evenly(3), confidence=CONFIDENCES[confidence], blocks=blocks)
+    x_s = step(Absorbing(TOKENS), x_t, Estimate(law, law), whole, whole, noise=noise, final=True)
+    assert (x_s < TOKENS).all()
+    assert torch.equal(x_s[x_t < TOKENS], x_t[x_t < TOKENS])
+
+
 def test_what_is_written_stays():
     states = walk(Ordered(quota=evenly(5), confidence=probability, blocks=1), 5, canvas(50))
     kept = states[:-1] < TOKENS

@@ -27,7 +27,7 @@ from baselines.training import Draws
 from harness.check.case import Case
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView, stream_seed
-from harness.errors import UnknownName
+from harness.errors import ModelError, UnknownName
 from harness.schedules.names import build
 from harness.tokenizer import EOS, PAD, Tokenizer
 
@@ -292,7 +292,7 @@ def test_first_hitting_takes_a_step_for_each_position_whatever_is_asked_for():
 
 
 def test_fewer_steps_than_blocks_are_refused():
-    with pytest.raises(ValueError, match="2 steps for 3 blocks"):
+    with pytest.raises(ModelError, match="2 steps for 3 blocks, expected one for each at least; ask for 3 steps or more"):
         tiny(BD3LM, block=2).generate(requests(1), Sampling(steps=2))
 
 
@@ -473,6 +473,15 @@ def test_estimates_are_sharpened_before_the_nucleus_is_taken():
     assert torch.allclose(sharpened(law, temperature=0.5, nucleus=0.8).exp(), torch.tensor([[1.0, 0.0, 0.0]]))
 
 
+@pytest.mark.parametrize("nucleus", [1, 1.0, None])
+def test_a_nucleus_of_1_is_all_tokens(nucleus):
+    """Where float32 adds the probabilities up to more than 1, too."""
+    law = torch.randn(200, 500, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    assert (law.exp().sort(descending=True).values.cumsum(-1) > 1).any()
+    assert sharpened(law, temperature=1.0, nucleus=nucleus) is law
+    assert torch.equal(sharpened(law, temperature=0.5, nucleus=nucleus), (law / 0.5).log_softmax(-1))
+
+
 def test_a_narrow_nucleus_takes_the_most_probable_token():
     model = with_sources(nucleus=1e-6, sampler="first-hitting", block=1)
     texts = {
@@ -503,6 +512,10 @@ def test_wrong_keys_are_refused(size, message):
 def test_designs_tell_how_masks_are_revealed():
     assert BD3LM.design_for().unmasking == "independent"
     assert BD3LM.design_for(sampler="first-hitting").unmasking == "one by one"
+
+
+def test_samples_are_new_where_the_nucleus_cut_what_it_should_not():
+    assert [BD3LM.design_for(nucleus=nucleus).sampler for nucleus in (None, 0.9, 1.0, 1)] == [1, 1, 2, 2]
 
 
 def test_schedules_with_steps_are_refused():

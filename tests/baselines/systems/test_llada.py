@@ -1,5 +1,6 @@
 """LLaDA as a text model: loss, likelihood from exactly k masks, network calls, keys, training, saving."""
 
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -177,6 +178,25 @@ def test_steps_by_the_schedule_ask_where_a_token_is_due():
     assert calls(model.generate(requests(2), Sampling(steps=1))) == [1, 1]
 
 
+@pytest.mark.parametrize("remasking", ["low-confidence", "random"])
+def test_steps_by_the_schedule_are_as_many_behind_a_source(remasking):
+    alone, behind = (make(commits="schedule", remasking=remasking) for make in (partial(tiny, LLaDA), answering))
+    for steps in (1, 3, 6, 12, 48):
+        settings = Sampling(steps=steps)
+        assert calls(behind.generate(asking("dog", "old dog sees"), settings)) == calls(alone.generate(requests(2), settings))
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("power(k=16)", 12), ("power(k=20)", 8)])
+@pytest.mark.parametrize("keys", [{}, {"blocks": 2}, {"commits": "schedule"}, {"remasking": "random"}])
+def test_no_mask_is_left_by_a_schedule_that_keeps_all_in_its_last_step(schedule, steps, keys):
+    model = tiny(LLaDA, schedule, length=12, **keys)
+    last = torch.tensor([[grid_of(steps)[-2]]])
+    assert model.diffusion.schedule.alpha_bar(last).item() == 1
+    asked = [Request(id=str(i), seed=i, max_tokens=12) for i in range(8)]
+    for answer in model.generate(asked, Sampling(steps=steps, fixed_length=True)):
+        assert max(answer.ids[0]) < model.diffusion.kernel.mask
+
+
 def test_rows_pay_for_their_own_answers_alone_and_twice_when_guided():
     """However long their sources are, and whoever shares the batch."""
     asked, settings = asking("old dog sees", "dog", "small cat hears"), Sampling(steps=30)
@@ -217,6 +237,7 @@ def test_times_end_at_the_data():
         ({"blocks": 0}, "blocks 0, expected a whole number from 1 on"),
         ({"blocks": 2, "commits": "schedule"}, "commits 'schedule' needs blocks 1, got 2"),
         ({"guidance": -1.0}, "guidance -1.0"),
+        ({"guidance": float("nan")}, "guidance nan, expected null"),
     ],
 )
 def test_wrong_keys_are_refused(keys, message):
@@ -238,6 +259,11 @@ def test_the_design_says_how_it_samples():
     assert LLaDA.design_for().unmasking == "low-confidence"
     changed = LLaDA.design_for(remasking="margin", tokens="argmax", blocks=4)
     assert (changed.unmasking, changed.last_step, changed.equal_parts) == ("margin", "argmax", 4)
+
+
+def test_samples_are_new_where_the_sampler_was_changed_alone():
+    keys = [{}, {"remasking": "random"}, {"guidance": 2.0}, {"commits": "schedule"}, {"guidance": 1.0}]
+    assert [LLaDA.design_for(**some).sampler for some in keys] == [1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("schedule", ["linear-alpha-bar", "linear-alpha-bar@20"])

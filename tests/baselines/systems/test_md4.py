@@ -4,10 +4,11 @@ from math import cos, log, pi
 
 import pytest
 import torch
-from masked_cases import WORDS, agree, inside, level, opening, sharpened, to_write
+from masked_cases import WORDS, agree, inside, level, opening, plausible, sharpened, to_write
 from toy_sentences import LENGTH, learns, requests, tiny, trained
 
 from baselines.encoding import targets
+from baselines.enumeration import decided, drawn, exact_law, without_mask
 from baselines.parts.randomness import Noise
 from baselines.systems.md4 import LAST_TIME, MD4
 from harness.contracts import Sampling
@@ -86,6 +87,21 @@ def test_what_is_masked_at_t_0_is_decoded_by_the_mode():
     best = model.diffusion.denoiser(masks, torch.zeros(1, dtype=torch.float64), nothing, None).x0_hat.argmax(-1)
     ids = found[0].ids[0]
     assert list(ids) == best[0].tolist()[: len(ids)]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_in_steps_the_last_one_draws_as_its_bound_says(steps):
+    """The native schedule in six steps; modes in the last one would make another law."""
+    model = sharpened(tiny(MD4, "between(of=linear-alpha-bar@6,low=0.0001,high=0.9999)", length=2)).eval()
+    diffusion, tokens, states = model.diffusion, len(model.task.tokenizer), model.kernel.states
+    grid = diffusion.clock.grid(steps)
+    laws = [without_mask(exact_law(diffusion, 2, grid, ending), states, 2, tokens) for ending in (drawn, decided)]
+    found = diffusion.sample(to_write(model, 20_000), Noise(torch.arange(20_000)), grid)
+    assert [plausible(found, law, tokens) for law in laws] == [True, False]
+
+
+def test_samples_are_new_since_the_last_step_draws():
+    assert (MD4.design.sampler, MD4.design.version) == (2, 1)
 
 
 def test_one_training_serves_both_grids(tmp_path):
