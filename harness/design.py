@@ -47,6 +47,7 @@ class Design:
         snr_range: (lowest, highest) signal-to-noise ratio alpha_bar / (1 - alpha_bar) that it can bear; `None` = any,
             and as an end, no limit there.
         likelihood: "exact", "bound" or `None`.
+        scored_grains: schedule grains on which it has that likelihood; `None` = all that it can bear.
         reconstructed: True where no complete description is public.
         paper: citation key (arXiv identifier) of the system.
     """
@@ -77,6 +78,7 @@ class Design:
     tokenizer: str = "task"
     snr_range: tuple[float | None, float | None] | None = None
     likelihood: Literal["exact", "bound"] | None = None
+    scored_grains: tuple[Grain, ...] | None = None
     reconstructed: bool = False
     paper: str | None = None
 
@@ -89,3 +91,11 @@ class Design:
     def is_trained(self) -> bool:
         """Whether it is a network that learns: what spends a budget, is worth timing, and knows number formats."""
         return self.kind in ("diffusion", "autoregressive")
+
+    def likelihood_on(self, grain: Grain | None) -> Literal["exact", "bound"] | None:
+        """The likelihood that it has on schedules of a grain.
+
+        Args:
+            grain: of the schedule; `None` where nothing is scheduled.
+        """
+        return self.likelihood if self.scored_grains is None or grain in self.scored_grains else None

@@ -20,14 +20,17 @@ that
 - temperature and top-k act on the estimate of x_0. The code applies both to p(x_s | x_t), the mask among its states, so that a
   low temperature also delays the revealing;
 - estimates name tokens, never the mask;
-- on a spindle neither has a likelihood. The published perplexity tells p(x_s | x_t) the levels of the true tokens. Without them,
-  levels of wrong guesses lie cut at 0 or 1 where the true ones move, the true step has probability 0, and the bound is infinite.
-  `diffusion-bert` has the usual bound on schedules that look at no token.
+- on a spindle no likelihood is given. The published perplexity tells p(x_s | x_t) the levels of the true tokens, which no sampler
+  knows, so it bounds no law of texts. A bound would have the levels of the guesses in p. The paper's formula cuts them at 1 where
+  a token tells far less than its sentence: a mask over such a guess goes at once, one over the true token may stay, and then the
+  bound is infinite. No level of the released formula is 0 or 1 between the ends at lambda = 0.3: a bound would be finite, but
+  none is built here. On schedules that look at no token `diffusion-bert` has the usual bound.
 
 A condition stands before its target, unmasked, and belongs to no average of the spindle. The released conditional code has the
 spindle switched off (its log frequencies are 0); the first version of the paper has no such task. lambda_h is that of either
 code. The denoiser begins as a pretrained BERT: a checkpoint, with [CLS] and [SEP] around the canvas, or a small local one. Of
-the paper's ways to tell the time there is the one it ends with: none.
+the paper's ways to tell the time there is the one it ends with: none. The learning rate falls with the width of the network,
+also of a checkpoint: 5e-4 for bert-base, which is the released code's default; its run.sh has 5e-5, the paper 3e-6.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion, Objective
 from baselines.local_bert import LocalBert
+from baselines.networks.pretrained import Pretrained
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
@@ -111,7 +115,8 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     design = Design(
         name="diffusion-bert", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
         schedule="spindle", grains=("sequence", "content"), chain=2048, predicts="x0", conditioning="source in sequence, pinned",
-        posterior="joint", last_step="sample", unmasking="independent", temperature=True, paper="2211.15029",
+        posterior="joint", last_step="sample", unmasking="independent", temperature=True, likelihood="bound",
+        scored_grains=("sequence",), paper="2211.15029",
     )  # fmt: skip
     sampling_keys: ClassVar[tuple[str, ...]] = ("top_k",)
     process: ClassVar[type[Diffusion]] = TokenLevels
@@ -123,9 +128,10 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
 
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW."""
+        """AdamW, at the width of the checkpoint where there is one."""
         keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+        width = next((module.width for module in self.network.modules() if isinstance(module, Pretrained)), keys["width"])
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(width)
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Absorbing:
@@ -134,9 +140,10 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """The design, which names the tokenizer of a checkpoint."""
+        """The design, which names the tokenizer of a checkpoint; from version 2 on these learn at the rate of their own width."""
         checked(size)
-        return in_its_tokens(cls.design, size)
+        named = in_its_tokens(cls.design, size)
+        return named if named.tokenizer == cls.design.tokenizer else replace(named, version=2)
 
     @classmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
@@ -155,7 +162,8 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         auxiliary = AUXILIARY if task.family == "ucg" else AUXILIARY_CONDITIONAL
         denoiser = self.network_of(task, keys)
         assert isinstance(denoiser, Denoiser)
-        return self.process(
+        process = self.process if schedule.grain == "content" else TokenLevels
+        return process(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, denoiser=denoiser,
             schedule=schedule if schedule.grain == "content" else Complete(schedule),
             objective=written(hybrid(kernel, auxiliary=auxiliary, scale=clock.span)), times=StratifiedTimes(clock.steps),
@@ -168,7 +176,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         return denoiser if k is None else TopK(denoiser, k)
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
-        """The bound on a schedule that looks at no token; `None` on a spindle, where it is infinite (see the module)."""
+        """The bound on a schedule that looks at no token; `None` on a spindle (see the module)."""
         return None if self.diffusion.schedule.grain == "content" else super().likelihood(examples)
 
 
@@ -181,7 +189,8 @@ class DiffusionBERTCode(DiffusionBERT):
     """
 
     design = replace(
-        DiffusionBERT.design, name="diffusion-bert-code", schedule="spindle-log-frequency", grains=("content",)
+        DiffusionBERT.design, name="diffusion-bert-code", schedule="spindle-log-frequency", grains=("content",), likelihood=None,
+        scored_grains=None,
     )  # fmt: skip
     process: ClassVar[type[Diffusion]] = BaseTransitions
 

@@ -26,10 +26,11 @@ from harness.contracts import (
     TextModel,
     stream_seed,
 )  # fmt: skip
-from harness.design import Design, Family
+from harness.design import Design, Family, Grain
 from harness.errors import ModelError
 from harness.pretrained import folder_of, tokenizer_of
 from harness.registry import resolve
+from harness.schedules.names import parse
 from harness.tokenizer import EOS, PAD, Tokenizer
 
 _ADJECTIVES = ("small", "red", "old", "quiet", "round", "bright")
@@ -172,6 +173,11 @@ class Case:
     def model(self) -> TextModel:
         """The trained model."""
         return self.fitted[0]
+
+    @property
+    def grain(self) -> Grain | None:
+        """Grain of the native schedule; `None` where nothing is scheduled."""
+        return parse(self.design.schedule).grain if self.design.schedule is not None else None
 
     @property
     def table(self) -> int | None:

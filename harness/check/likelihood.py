@@ -14,11 +14,12 @@ _DEVIATIONS = 6
 
 def gives_a_likelihood_as_its_design_says(case: Case) -> None:
     """One finite value per example, none negative, of the declared kind; tokens and bytes are those of the targets."""
-    found, declared = case.likelihood, case.design.likelihood
+    found, declared = case.likelihood, case.design.likelihood_on(case.grain)
+    there = f" on schedules of grain {case.grain!r}" if case.design.scored_grains is not None else ""
     if found is None:
-        require(declared is None, f"likelihood is None; the design says {declared!r}.")
-        raise InapplicableError("has no likelihood")
-    require(found.kind == declared, f"likelihood of kind {found.kind!r}; the design says {declared!r}.")
+        require(declared is None, f"likelihood is None; the design says {declared!r}{there}.")
+        raise InapplicableError(f"has no likelihood{there}")
+    require(found.kind == declared, f"likelihood of kind {found.kind!r}; the design says {declared!r}{there}.")
     require(found.kind in get_args(Likelihood.__annotations__["kind"]), f"unknown kind {found.kind!r}.")
     _require_one_for_each(len(case.test), found)
     _require_numbers("a likelihood is", found.nats)

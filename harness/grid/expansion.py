@@ -145,11 +145,8 @@ def _refusal(grid: Grid, cell: Cell, offered: bool) -> str | None:
 def _schedule_refusal(model: Any, design: Design, schedule: "SchedulePlan | None") -> str | None:
     if schedule is None:
         return None
-    from harness.schedules.names import maker
-
-    grain = getattr(maker(schedule.name), "grain", "sequence")
-    if grain not in design.grains:
-        return f"{design.name} bears schedules of grain {', '.join(design.grains)}; {schedule} has grain {grain}"
+    if schedule.grain not in design.grains:
+        return f"{design.name} bears schedules of grain {', '.join(design.grains)}; {schedule} has grain {schedule.grain}"
     if design.closed_form and schedule.has_steps:
         return f"{design.name} needs a schedule in closed form; {schedule} has steps"
     if schedule.needs_kernel and not hasattr(model, "kernel_for"):

@@ -14,7 +14,7 @@ Entry = dict[str, Any]
 _SHOWN: Mapping[str, tuple[str, ...]] = {
     "models": (
         "registered", "kind", "families", "space", "kernel", "schedule", "grains", "predicts", "conditioning", "posterior",
-        "last_step", "likelihood", "paper",
+        "last_step", "likelihood", "scored_grains", "paper",
     ),
     "tasks": ("registered", "version", "families", "summary", "licence"),
     "schedules": ("name", "equation", "parameters", "grain", "start", "end"),

@@ -155,7 +155,7 @@ class _Planner:
         roles = {"tokenize": tokenized, **brought, **begun, "fit": self._fit(cell)}
         scorings = self._scorings_of(cell)
         needs = {need for scoring in scorings for need in scoring.needs}
-        if "likelihood" in needs and cell.design.likelihood is not None:
+        if "likelihood" in needs and cell.design.likelihood_on(cell.schedule.grain if cell.schedule else None) is not None:
             roles["likelihood"] = self._likelihood(cell, roles)
         roles["generate"] = self._generate(cell, roles)
         inputs = {"generate": roles["generate"].key}

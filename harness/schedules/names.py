@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.design import Grain
 from harness.errors import GridError, UnknownName
 from harness.schedules import closed_form, composed, content, discretised, mutual_information
 from harness.schedules.base import Schedule
@@ -105,6 +106,12 @@ class SchedulePlan:
     def needs_kernel(self) -> bool:
         """Whether `build` needs a kernel and the corpus unigram, which then belong in the key too."""
         return self.name in NEEDS_KERNEL or any(isinstance(v, SchedulePlan) and v.needs_kernel for _, v in self.parameters)
+
+    @property
+    def grain(self) -> Grain:
+        """What alpha-bar depends on beside time; see `Schedule`."""
+        grain: Grain = getattr(maker(self.name), "grain", "sequence")
+        return grain
 
     @property
     def has_steps(self) -> bool:

@@ -104,6 +104,22 @@ def test_sampling_keys_are_heeded_when_loading_and_only_then():
         assert f"trained without {{'{wrong}': 1}} and loaded with them, it gave other texts" in message
 
 
+@pytest.mark.parametrize(("body", "faulty"), [("return None", False), ("return super().likelihood(examples)", True)])
+def test_a_likelihood_that_a_design_has_on_other_grains_only_is_none_on_its_own_schedule(tmp_path, body, faulty):
+    (tmp_path / "m.py").write_text(
+        "from dataclasses import replace\n"
+        f"import importlib.util as u; s = u.spec_from_file_location('cm', {BABBLER.rpartition(':')[0]!r})\n"
+        "m = u.module_from_spec(s); s.loader.exec_module(m)\n"
+        "class Choosy(m.Diffuser):\n"
+        "    design = replace(m.Diffuser.design, grains=('sequence', 'position'), scored_grains=('position',))\n"
+        "    def likelihood(self, examples):\n"
+        f"        {body}\n"
+    )
+    check, found = "gives a likelihood as its design says", failed(f"{tmp_path}/m.py:Choosy", family="ucg")
+    assert (check in found) == faulty
+    assert not faulty or "kind 'bound'; the design says None on schedules of grain 'sequence'" in found[check]
+
+
 def test_a_condition_that_is_ignored_is_found_where_the_kind_is_no_floor():
     assert set(failed(DIFFUSER, size={"trick": "no source"})) == {"depends on the condition"}
 

@@ -21,6 +21,7 @@ from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
 from harness.errors import UnknownName
+from harness.pretrained import tokenizer_of
 from harness.tokenizer import PAD, Tokenizer
 
 SENTENCES = [f"the {a} {n} {v}" for a in ("old", "small") for n in ("dog", "cat") for v in ("sees", "hears")]
@@ -66,7 +67,7 @@ class Fixed(nn.Module):
     def __init__(self, states, tokens, seed=0, spread=1.0):
         super().__init__()
         draws = torch.randn(states, tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        self.register_buffer("table", (spread * draws).log_softmax(-1))
+        self.table = nn.Parameter((spread * draws).log_softmax(-1), requires_grad=False)
 
     def forward(self, x_t, time, given, previous):
         other = self.table[x_t.roll(1, -1)]
@@ -125,6 +126,32 @@ def test_a_top_k_that_is_no_number_of_tokens_is_refused(wrong):
 def test_unknown_keys_are_refused():
     with pytest.raises(UnknownName, match="guidance"):
         model_of(guidance=2.0)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, 3e-3), (256, 1.5e-3), (768, 5e-4)])
+def test_the_learning_rate_is_that_of_the_width_of_its_checkpoint(width, expected, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word for text in SENTENCES for word in text.split()})]
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=16,
+    )  # fmt: skip
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(tmp_path)
+    view = dataclasses.replace(view_of(), tokenizer=tokenizer_of(tmp_path), unigram=())
+    model = construct(DiffusionBERT, "sqrt", view, {"plm": str(tmp_path), "chain": 50})
+    assert model.optimisation.learning_rate == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("plm", ["local", None])
+def test_the_learning_rate_is_that_of_its_own_width_where_it_has_one(plm):
+    rates = [model_of(width=width, plm=plm, learning_rate=1e-3).optimisation.learning_rate for width in (32, 128, 512)]
+    assert rates == pytest.approx([1e-3, 1e-3, 2.5e-4])
+
+
+def test_a_system_of_a_checkpoint_is_another_version():
+    """Its learning rate was that of width 128 once; trainings that were kept from then are not taken for this one's."""
+    assert [DiffusionBERT.design_for(plm=plm).version for plm in ("local", None, "/models/bert")] == [1, 1, 2]
 
 
 # --- levels in training ----------------------------------------------------------------------------------------------
@@ -289,7 +316,47 @@ def test_its_bound_by_draws_is_the_exact_one():
     assert abs(mean - exact) < 4.5 * error
 
 
-def test_on_a_spindle_the_bound_would_be_infinite():
+def test_what_looks_at_tokens_has_no_likelihood_and_the_rest_has_the_one_of_the_design():
+    for grain, schedule in (("content", "spindle"), ("sequence", "sqrt")):
+        scores = model_of(schedule=schedule).likelihood(EXAMPLES[:2])
+        assert (scores and scores.kind) == DiffusionBERT.design.likelihood_on(grain)
+    assert DiffusionBERTCode.design.likelihood_on("content") is None
+
+
+def test_where_no_token_is_looked_at_both_systems_are_one_and_their_bound_is_one():
+    """Canvas of 2, every state enumerated: the bound of four texts is not below -log p of the law that the sampler follows."""
+    words, view = [Example(id=word, target=word) for word in ("old", "dog", "the", "cat")], view_of(length=2)
+    models = [model_of(system, "cosine-squared@12", view=view) for system in (DiffusionBERT, DiffusionBERTCode)]
+    tokens = len(view.tokenizer)
+    for model in models:
+        model.diffusion.denoiser = Fixed(tokens + 1, tokens, spread=2.0)
+    one, other = (model.likelihood(words) for model in models)
+    assert one == other
+    grid = models[1].diffusion.clock.grid(12)
+    laws = [without_mask(exact_law(model.diffusion, 2, grid, drawn), tokens + 1, 2, tokens) for model in models]
+    assert torch.equal(*laws)
+    for row in targets(view, words):
+        bounds = [exact_bound(model.diffusion, torch.tensor(row)).total.item() for model in models]
+        assert bounds[0] == bounds[1] >= -laws[1][row[0] * tokens + row[1]].log().item()
+    scores = models[1].likelihood(words * 32)
+    exact = sum(exact_bound(models[1].diffusion, torch.tensor(row)).total.item() for row in targets(view, words)) / 4
+    mean, error = sum(scores.nats) / 128, sum(value**2 for value in scores.mc_errors) ** 0.5 / 128
+    assert abs(mean - exact) < 4.5 * error
+    requested = requests(8)
+    assert models[0].generate(requested, Sampling(steps=5)) == models[1].generate(requested, Sampling(steps=5))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_no_level_of_the_released_formula_is_0_or_1_between_the_ends(share):
+    """lam pi = 0.94 < 1, and no log frequency is further than 1 from an average: no guess makes a step impossible that can be."""
+    model = model_of(DiffusionBERTCode, view=view_of(counts=[0, 0, 0, 0, 0, 0, 10**9, 0, 10, 0, 0, 0]), chain=2048)
+    frequent = round(share * 62) + 1
+    canvas, t = canvas_of(2047, [6] * frequent + [5] * (64 - frequent)), torch.arange(1, 2048).double()[:, None] / 2048
+    levels = model.diffusion.alpha(t, canvas)
+    assert 0 < levels.min() <= levels.max() < 1
+
+
+def test_where_a_level_of_a_guess_is_cut_the_bound_would_be_infinite():
     """A frequent token in the guess has level 1 from t = 0.3 on, so its mask goes at once; of a rare one a mask may stay."""
     model = model_of(view=view_of(counts=[0, 0, 0, 0, 0, 1, 5000, 1, 1, 1, 1, 1]))
     t, s = (torch.tensor([[time]]).double() for time in (0.31, 0.3))

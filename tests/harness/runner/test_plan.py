@@ -132,6 +132,23 @@ def test_a_cell_says_whose_other_stages_it_needs(grid_file):
     assert list(cell.needs) == ["judge: its tokenize"]
 
 
+def test_a_likelihood_is_asked_for_on_schedules_on_which_the_design_has_one(grid_file):
+    rest = 'schedules: [native, cosine-squared]\nmetrics: ["PLUGINS:Judged"]'
+    plan = make_plan(load(grid_file("gpt, d3pm, diffusion-bert, diffusion-bert-code", rest)))
+    able = [cell for cell in plan.cells if cell.cell.reason is None]
+    asked = {(cell.cell.design.name, str(cell.cell.schedule)): "likelihood" in cell.stages for cell in able}
+    assert asked == {
+        ("gpt", "None"): True,
+        ("d3pm", "mutual-information"): True,
+        ("d3pm", "cosine-squared"): True,
+        ("diffusion-bert", "spindle"): False,
+        ("diffusion-bert", "cosine-squared"): True,
+        ("diffusion-bert-code", "spindle-log-frequency"): False,
+    }
+    inputs = [stage.inputs for stage in plan.stages.values() if stage.kind == "score"]
+    assert sum("likelihood" in names for names in inputs) == sum(asked.values())
+
+
 @pytest.mark.parametrize(
     ("models", "said"),
     [
