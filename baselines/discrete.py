@@ -33,7 +33,7 @@ class DiscreteAdapter(DiffusionAdapter):
         most_draws: draws of the bound after which no round begins.
     """
 
-    most_draws: ClassVar[int] = 64
+    most_draws: ClassVar[int] = 256
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.contracts import Example, Request, TaskView
-from harness.tokenizer import EOS
+from harness.tokenizer import EOS, PretrainedTokenizer, Tokenizer
 
 
 def targets(task: TaskView, examples: Sequence[Example]) -> list[list[int]]:
@@ -14,11 +14,28 @@ def targets(task: TaskView, examples: Sequence[Example]) -> list[list[int]]:
 def sizes_in_bytes(task: TaskView, examples: Sequence[Example], ids: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """UTF-8 bytes of what is scored: the target, or what is left of one that was cut to the canvas.
 
+    None of a target that the tokenizer of a checkpoint spells otherwise: what it drops, or does not know, costs nothing.
+
     Args:
         ids: of every example's target, as `targets` gives them.
     """
-    kept = [example.target if row[-1] == EOS else task.tokenizer.decode(row) for example, row in zip(examples, ids, strict=True)]
-    return tuple(len(text.encode()) for text in kept)
+    return tuple(_size(task.tokenizer, example.target, row) for example, row in zip(examples, ids, strict=True))
+
+
+def _size(tokenizer: Tokenizer, target: str, row: Sequence[int]) -> int:
+    whole, brought = row[-1] == EOS, isinstance(tokenizer, PretrainedTokenizer)
+    if whole and not brought:
+        return len(target.encode())
+    said = tokenizer.decode(row)
+    if brought and not _spells(said, target, whole=whole):
+        return 0
+    return len((target if whole else said).encode())
+
+
+def _spells(said: str, target: str, *, whole: bool) -> bool:
+    """Whether what tokens say is a target, or how it begins, but for whitespace."""
+    said, target = ("".join(text.split()) for text in (said, target))
+    return said == target if whole else target.startswith(said.removesuffix("\N{REPLACEMENT CHARACTER}"))
 
 
 def conditions(task: TaskView, items: Sequence[Example] | Sequence[Request]) -> list[list[int]]:

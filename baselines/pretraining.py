@@ -5,10 +5,12 @@ that such systems run, and are compared, where no published checkpoint lies. Wha
 training texts of the task, conditions and targets, each by itself. Pairs are not shown.
 """
 
+import difflib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,14 +22,15 @@ from torch import Tensor, nn
 
 from baselines.adapter import CONFIGURATION, WEIGHTS, SavedModel, merged
 from baselines.encoding import conditions, targets
+from baselines.networks.checkpoints import build, check, place_of, read
 from baselines.networks.initialise import initialise
 from baselines.networks.pretrained import (
     Pretrained,
     PretrainedDenoiser,
+    PretrainedEncoder,
+    PretrainedEncoderDecoder,
     PretrainedSourceDenoiser,
     Rows,
-    build,
-    read,
 )
 from baselines.networks.sizes import width_for
 from baselines.training import Data, Draws, Optimisation, train
@@ -46,39 +49,91 @@ from harness.contracts import (
 )
 from harness.design import Design
 from harness.errors import ModelError
-from harness.pretrained import digest_of_folder, folder_of
+from harness.pretrained import digest_of_folder, folder_of, tokenizer_of
 from harness.schedules.base import Schedule
-from harness.tokenizer import PretrainedTokenizer
+from harness.tokenizer import PretrainedTokenizer, Tokenizer
 
 LOCAL = "local"
-PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_sha256": "", "plm_tokens": None}
+PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_sha256": None, "plm_tokens": None}
 """Keys, with their defaults, of a system that begins with a pretrained language model."""
+_IN_PLACE_OF: Mapping[str, type[Pretrained]] = {"local-bert": PretrainedEncoder, "local-bart": PretrainedEncoderDecoder}
+"""Local models by registered name, and of what class a checkpoint must be that is named in their place."""
+_MEANT = {LOCAL: repr(LOCAL), "none": "null, to begin with nothing", "scratch": "null, to begin with nothing"}
 _SIZES = ("width", "layers", "heads")
 _TOLD = 6  # tensors that an error names
 
 
-def beginning(model: str, size: Mapping[str, Any]) -> Pretraining | Checkpoint:
-    """What a system begins with: a local model of the size that the system is given, or a checkpoint.
+def beginning(model: str, size: Mapping[str, Any], holds: type[Pretrained] = Pretrained) -> Pretraining | Checkpoint | None:
+    """What a system begins with: a local model of the size that the system is given, a checkpoint, or nothing.
+
+    A checkpoint is looked at whole, so that a wrong one costs nothing but this.
 
     Args:
         model: registered name of the local model.
         size: the system's keys as they were given, among them those of `PLM_KEYS`.
+        holds: class of the checkpoints that can take its place.
 
     Raises:
         ValueError: `plm` is neither "local" nor a checkpoint of that content, or keys are given that it has no use for.
+        ModelError: the checkpoint is none, another class's, or it or its tokenizer is broken.
     """
-    plm, tokens, shared = size.get("plm", LOCAL), size.get("plm_tokens"), sizes_of(size)
+    plm, given, tokens, shared = size.get("plm", LOCAL), size.get("plm_sha256"), size.get("plm_tokens"), sizes_of(size)
     if tokens is not None and not (type(tokens) is int and tokens >= 1):
         raise ValueError(f"plm_tokens {tokens!r}, expected a whole number from 1 on, or null for the system's own budget")
+    if given is not None and type(given) is not str:
+        raise ValueError(f"plm_sha256 {given!r} is no text; put it between quotes, or YAML takes its digits for a number")
+    content, budget = (["plm_sha256"] if given is not None else []), (["plm_tokens"] if tokens is not None else [])
+    if plm is None:
+        _refuse([*content, *budget], "with plm: null a system begins with nothing")
+        return None
     if plm == LOCAL:
+        _refuse(content, "plm is 'local', which is trained here and has no content to check")
         return Pretraining(model=model, keys=shared, tokens=tokens)
-    useless = [*shared, *(["plm_tokens"] if tokens is not None else [])]
-    if useless:
-        raise ValueError(f"{', '.join(useless)}: the checkpoint {plm} has its own size, and is trained; drop these keys")
-    found, given = digest_of_folder(folder_of(plm)), size.get("plm_sha256", "")
-    if found != given:
-        raise ValueError(f"{plm} has sha256 {found}, expected {given or 'none was given'}; say `plm_sha256: {found}`")
+    _refuse([*shared, *budget], f"the checkpoint {plm} has its own size, and is trained")
+    found = digest_of_folder(_folder_of(plm))
+    if given and given != found:
+        raise ValueError(_asked_for(plm, found, given))
+    _check_whole(plm, found, holds)
+    if not given:
+        raise ValueError(_asked_for(plm, found, "none was given"))
     return Checkpoint(name=plm, sha256=found)
+
+
+def _refuse(useless: Sequence[str], reason: str) -> None:
+    if useless:
+        raise ValueError(f"{', '.join(useless)}: {reason}; drop {'this key' if len(useless) == 1 else 'these keys'}")
+
+
+def _asked_for(plm: str, found: str, given: str) -> str:
+    return f"{plm} has sha256 {found}, expected {given}; say `plm_sha256: {found}`"
+
+
+def _folder_of(plm: str) -> Path:
+    """Where a checkpoint lies; what is no checkpoint may be a slip of the pen."""
+    try:
+        return folder_of(plm)
+    except ValueError as error:
+        near = difflib.get_close_matches(plm.casefold(), _MEANT, n=1)
+        raise ValueError(f"{error}. Did you mean {_MEANT[near[0]]}?" if near else str(error)) from error
+
+
+@cache
+def _check_whole(plm: str, sha256: str, holds: type[Pretrained]) -> None:
+    """See that a system can begin with a checkpoint, once for what lies in its folder.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    check(plm, holds)
+    _check_mask(plm, tokenizer_of(place_of(plm)))
+
+
+def _check_mask(plm: str, tokenizer: Tokenizer) -> None:
+    if isinstance(tokenizer, PretrainedTokenizer) and tokenizer.rows[-1] is None:
+        raise ModelError(
+            f"the tokenizer of {plm} has no mask token, which the system reads where there is noise; expected the tokenizer that "
+            "the checkpoint was trained with, mask_token in its tokenizer_config.json."
+        )
 
 
 def in_its_tokens(design: Design, size: Mapping[str, Any]) -> Design:
@@ -110,15 +165,14 @@ def denoiser_of(
         theirs: makes the denoiser of a checkpoint.
 
     Raises:
-        ModelError: a checkpoint of another class.
+        ModelError: a checkpoint of another class, or without a mask.
     """
     if plm in (LOCAL, None):
         return local()
     assert plm is not None
-    network = build(plm, _rows(task), len(task.tokenizer))
-    if not isinstance(network, theirs.holds):
-        raise ModelError(f"{plm} holds a {type(network).__name__}; expected a {theirs.holds.__name__}.")
-    made: nn.Module = theirs(network)  # type: ignore[arg-type]
+    rows = _rows(task)
+    _check_mask(plm, task.tokenizer)
+    made: nn.Module = theirs(build(plm, rows, len(task.tokenizer), theirs.holds))  # type: ignore[arg-type]
     return made
 
 
@@ -205,7 +259,7 @@ class BeginsWithPLM:
     @classmethod
     def begins_with(cls, **size: Any) -> Pretraining | Checkpoint | None:
         """See `TextModel`."""
-        return None if size.get("plm", LOCAL) is None else beginning(cls.local_model, size)
+        return beginning(cls.local_model, size, _IN_PLACE_OF.get(cls.local_model, Pretrained))  # type: ignore[type-abstract]
 
     def begin(self, run: FitContext) -> None:
         """See `DiffusionAdapter`."""

@@ -111,7 +111,7 @@ class Likelihood:
     Attributes:
         nats: one value per example: the text, EOS included, and its padding where the model writes that too.
         tokens: tokens of the text per example, EOS included, padding not, scored or not.
-        bytes: UTF-8 bytes per example.
+        bytes: UTF-8 bytes per example; 0 for a target that the model's own tokenizer does not spell.
         kind: "exact", or "bound" for an upper bound on the negative log-likelihood.
         estimator: tag of the estimator ("ar-exact", "discrete-T").
         mc_errors: Monte-Carlo standard error per example, in nats; `None` where nothing was sampled.

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from os.path import abspath, expanduser, isdir
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ SAFE = {"local_files_only": True, "trust_remote_code": False}
 """Keys with which everything of a folder is read."""
 _READ = (".safetensors", ".json", ".txt", ".model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_WHOLE, _IN_PARTS, _ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+_SPARE = 128  # rows without a token that an embedding may have: checkpoints fill up to multiples of 64 or 128
 _INSTALL = "the package transformers is not installed; pip install transformers"
 
 
@@ -30,17 +33,21 @@ def folder_of(name: str) -> Path:
     """The folder of weights: an absolute path, or a name whose files are in the local cache of the hub.
 
     Raises:
-        ValueError: no such folder, no such name in the cache, or no safetensors there.
+        ValueError: no such folder, no such name in the cache, or no network in safetensors there.
     """
     place = Path(name) if Path(name).is_absolute() else _cached(name)
     if not place.is_dir():
         raise ValueError(
             f"{name!r} is no folder; give an absolute path to a folder with config.json, a tokenizer and *.safetensors"
         )
-    if not weights_in(place):
+    found = [path.name for path in weights_in(place)]
+    if not found:
         raise ValueError(
             f"no *.safetensors lies in {place}; pickled weights are not read. Save them with safe_serialization=True"
         )
+    if not any((place / file).is_file() for file in (_WHOLE, _IN_PARTS)):
+        adapter = "; an adapter is no network: merge it into the one that it changes, and save that" if _ADAPTER in found else ""
+        raise ValueError(f"{', '.join(found)} in {place}, expected {_WHOLE} or {_IN_PARTS}{adapter}")
     return place
 
 
@@ -48,20 +55,44 @@ def _cached(name: str) -> Path:
     reason = why_unreadable()
     if reason:
         raise ValueError(reason)
+    there = abspath(expanduser(name))
+    if name.startswith((".", "~")) or name.endswith("/"):
+        raise ValueError(f"{name!r} is no absolute path; write {there}")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except Exception as error:
+        download = "" if isinstance(error, HFValidationError) else f": download it first with `hf download {name}`"
+        local = f". A folder of that name lies here: write {there}" if isdir(there) else ""
         raise ValueError(
             f"{name!r} is neither an absolute path nor a name in the local cache of the hub ({type(error).__name__}); nothing is "
-            "downloaded here"
+            f"downloaded here{download}{local}"
         ) from error
 
 
 def weights_in(folder: Path) -> list[Path]:
     """Files of weights, sorted by name."""
     return sorted(folder.glob("*.safetensors"))
+
+
+def weights_of_network(folder: Path) -> list[Path]:
+    """The files of one network: a single one, or those that an index names.
+
+    Raises:
+        ModelError: the index cannot be read, or a file is missing.
+    """
+    if (folder / _WHOLE).is_file():
+        return [folder / _WHOLE]
+    try:
+        parts = sorted(set(json.loads((folder / _IN_PARTS).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / _IN_PARTS} cannot be read: {type(error).__name__}: {error}; copy it again.") from error
+    missing = [part for part in parts if not (folder / part).is_file()]
+    if missing:
+        raise ModelError(f"{', '.join(missing)}: named by {folder / _IN_PARTS}, but not there; copy the whole checkpoint.")
+    return [folder / part for part in parts]
 
 
 def digest_of_weights(paths: Sequence[Path]) -> str:
@@ -87,6 +118,24 @@ def _digest(path: Path, size: int, changed: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
+def configuration_of(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        ModelError: there is none, or it holds no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"no config.json lies in {folder}; expected what save_pretrained writes beside the weights.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; expected what save_pretrained writes.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds a {type(found).__name__}; expected an object, as save_pretrained writes it.")
+    return found
+
+
 def tokenizer_of(folder: Path) -> PretrainedTokenizer:
     """The tokenizer of a checkpoint.
 
@@ -96,13 +145,16 @@ def tokenizer_of(folder: Path) -> PretrainedTokenizer:
     reason = why_unreadable()
     if reason:
         raise ModelError(reason)
+    configuration = configuration_of(folder)
+    if type(configuration.get("vocab_size")) is not int:
+        given = f"vocab_size {configuration['vocab_size']!r}" if "vocab_size" in configuration else "no vocab_size"
+        raise ModelError(f"{folder / 'config.json'} says {given}; expected a whole number, the rows of the embedding.")
     if not any((folder / name).is_file() for name in _VOCABULARIES):  # an empty one would be made up
         raise ModelError(f"no tokenizer lies in {folder}; expected {', '.join(_VOCABULARIES[:-1])} or {_VOCABULARIES[-1]}.")
     from transformers import AutoTokenizer
 
     try:
         found = AutoTokenizer.from_pretrained(str(folder), **SAFE)
-        configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except Exception as error:
         raise ModelError(f"the tokenizer in {folder} cannot be read: {type(error).__name__}: {error}") from error
     if not getattr(found, "is_fast", False):
@@ -119,9 +171,12 @@ def tokenizer_of(folder: Path) -> PretrainedTokenizer:
 
 def _wrong_tokenizer(found: Any, configuration: Mapping[str, Any]) -> str | None:
     """What does not fit the configuration that lies beside a tokenizer."""
-    highest, size = max(found.get_vocab().values()), int(configuration["vocab_size"])
+    entries, size = found.get_vocab(), int(configuration["vocab_size"])
+    highest = max(entries.values(), default=-1)
     if highest >= size:
         return f"it has ids up to {highest}, the model an embedding of {size} rows"
+    if size > len(entries) + _SPARE:
+        return f"it has {len(entries)} entries, the model an embedding of {size} rows, of which at most {_SPARE} may be spare"
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         own, expected = getattr(found, name), configuration.get(name)
         if own is not None and expected is not None and own != expected:

@@ -11,13 +11,8 @@ put into another order, repeated or added to, since the ids of this harness are 
 out: their dropout draws from the global random state, and a resumed training would not repeat it.
 """
 
-import json
-import logging
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -31,18 +26,10 @@ from baselines.parts.conditioning import Source
 from baselines.parts.denoisers import Denoiser, Told
 from baselines.parts.estimates import Estimate, Readout
 from harness.errors import ModelError
-from harness.pretrained import SAFE, folder_of, why_unreadable
 from harness.tokenizer import BOS, SEP
 
 Rows = Sequence[int | None]
 """For every id, the row of the checkpoint's embedding that it takes; `None` where there is none, and the mean of all is taken."""
-_DROPOUTS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
-    "encoder_layerdrop", "decoder_layerdrop", "resid_pdrop", "embd_pdrop", "attn_pdrop",
-)  # fmt: skip
-_WITHOUT_USE = re.compile(r"(^|\.)pooler\.|^cls\.seq_relationship\.|\.position_ids$")
-"""Tensors of published checkpoints that no hidden state and no logit depends on: heads over sentence pairs, tables of places."""
-_TOLD = 8  # keys that an error names
 
 
 class Pretrained(nn.Module, ABC):
@@ -237,110 +224,6 @@ class PretrainedSourceDenoiser(nn.Module):
         return Readout(self.pair.hidden(self.pair.embed(x_t), memory, present), self.pair.logits, normalised)
 
 
-_CLASSES: Mapping[str, tuple[str, type[Pretrained]]] = {
-    "bert": ("BertForMaskedLM", PretrainedEncoder),
-    "roberta": ("RobertaForMaskedLM", PretrainedEncoder),
-    "gpt2": ("GPT2LMHeadModel", PretrainedDecoder),
-    "bart": ("BartForConditionalGeneration", PretrainedEncoderDecoder),
-}
-
-
-def build(name: str, rows: Rows | None = None, vocabulary: int | None = None) -> Pretrained:
-    """The network that a folder describes, with random weights.
-
-    Args:
-        name: absolute path of a folder, or a name in the hub's local cache.
-        rows, vocabulary: see `Pretrained`.
-
-    Raises:
-        ModelError: see `read`, but for the weights.
-    """
-    configuration, model_class, own = _described(place_of(name))
-    with _quiet():
-        return own(model_class(configuration), rows, vocabulary)
-
-
-def read(name: str, rows: Rows | None = None, vocabulary: int | None = None) -> Pretrained:
-    """The network of a folder with its weights, in float32.
-
-    Args:
-        name: absolute path of a folder, or a name in the hub's local cache.
-        rows, vocabulary: see `Pretrained`.
-
-    Raises:
-        ModelError: `transformers` is missing, there is no such folder, it holds no safetensors, another class of network, an
-            output head of its own, or tensors that are missing, too many, or of other shapes.
-    """
-    place = place_of(name)
-    configuration, model_class, own = _described(place)
-    try:
-        with _quiet():
-            model, found = model_class.from_pretrained(
-                str(place), config=configuration, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **SAFE
-            )
-    except Exception as error:
-        raise ModelError(f"the weights in {place} cannot be read: {type(error).__name__}: {_first_line(error)}") from error
-    extra = [key for key in found["unexpected_keys"] if not _WITHOUT_USE.search(key)]
-    for noun, keys in (("lacks", found["missing_keys"]), ("has too many:", extra)):
-        if keys:
-            expected = f"expected those of {model_class.__name__}, as its save_pretrained writes them"
-            raise ModelError(f"the checkpoint in {place} {noun} {_some(sorted(keys))}; {expected}.")
-    return own(model, rows, vocabulary)
-
-
-def place_of(name: str) -> Path:
-    """The folder of a checkpoint.
-
-    Raises:
-        ModelError: `transformers` is missing, or there is no such folder, or no safetensors in it.
-    """
-    reason = why_unreadable()
-    if reason:
-        raise ModelError(reason)
-    try:
-        return folder_of(name)
-    except ValueError as error:
-        raise ModelError(str(error)) from error
-
-
-def _described(place: Path) -> tuple[Any, Any, type[Pretrained]]:
-    """Configuration, class of `transformers`, and class of this module."""
-    import transformers
-
-    try:
-        kind = json.loads((place / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{place / 'config.json'} cannot be read: {error}; expected what save_pretrained writes.") from error
-    if kind not in _CLASSES:
-        raise ModelError(f"{place} holds a model of type {kind!r}; expected one of {', '.join(_CLASSES)}. No code of it is run.")
-    name, own = _CLASSES[kind]
-    model_class = getattr(transformers, name)
-    configuration = model_class.config_class.from_pretrained(str(place), **SAFE)
-    if not configuration.tie_word_embeddings:
-        raise ModelError(f"{place} has an output head of its own; expected one tied to the embedding (tie_word_embeddings).")
-    for dropout in _DROPOUTS:
-        if hasattr(configuration, dropout):
-            setattr(configuration, dropout, 0.0)
-    return configuration, model_class, own
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """`transformers` prints tables of keys, which become an error of ours, and bars of progress."""
-    from transformers.utils import logging as theirs
-
-    logger, bars = logging.getLogger("transformers"), theirs.is_progress_bar_enabled()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-        if bars:
-            theirs.enable_progress_bar()
-
-
 def _picked(weight: Float[Tensor, "V E"], rows: Rows) -> Float[Tensor, "S E"]:
     highest, mean = max(row for row in rows if row is not None), weight.mean(0)
     if highest >= len(weight):
@@ -352,12 +235,3 @@ def _picked(weight: Float[Tensor, "V E"], rows: Rows) -> Float[Tensor, "S E"]:
 
 def _numbers(present: Bool[Tensor, "B L"] | None) -> Int[Tensor, "B L"] | None:
     return None if present is None else present.long()
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _TOLD} more" if len(keys) > _TOLD else ""
-    return ", ".join(keys[:_TOLD]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -97,7 +97,6 @@ class LLaDA(MaskedAdapter):
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = FIRST_TIME
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "remasking", "blocks", "commits", "tokens")
-    most_draws: ClassVar[int] = 128
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

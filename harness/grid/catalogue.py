@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from harness.construction import begins_with, design_of, sampling_keys
 from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
-from harness.errors import GridError
+from harness.errors import GridError, HarnessError, ModelError
 from harness.grid.schema import Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
 from harness.measurement import Metric
 from harness.registry import Group, Target, resolve
@@ -86,7 +86,7 @@ class Catalogue:
         """With whose weights a model begins.
 
         Raises:
-            GridError: the class refuses the options.
+            GridError: the class refuses the options, or what they name is no model to begin with.
         """
         found = self._once(("begins", entry.content), lambda: self._begins_with(entry))
         return cast("Pretraining | Checkpoint | None", found)
@@ -94,7 +94,7 @@ class Catalogue:
     def _begins_with(self, entry: ModelEntry) -> Pretraining | Checkpoint | None:
         try:
             return begins_with(self.model(entry.name), self.split(entry)[0])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ModelError) as error:
             raise _refusal("model", entry, error) from error
 
     def split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -162,7 +162,7 @@ class Catalogue:
 
 
 def _refusal(noun: str, entry: PluginEntry, error: Exception) -> GridError:
-    said = str(error) if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: {error}"
+    said = str(error) if isinstance(error, TypeError | ValueError | HarnessError) else f"{type(error).__name__}: {error}"
     return GridError(f"{entry.place}{noun} {entry.title!r} refuses its options {entry.options}: {said}")
 
 

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from harness.contracts import Likelihood
 from harness.design import Family
 from harness.measurement import BOUND, Evaluation, Measurement
-from harness.metrics.answers import measured, over_items, refusals
+from harness.metrics.answers import measured, over_items, refusal, refusals
 from harness.stats.intervals import ratio_of_sums
 
 _PRECISE = 0.005
+_MISSPELT = 0.01  # share of targets, which a model's own tokenizer does not spell, that bits per byte allow
 
 
 class OwnLikelihood:
@@ -22,6 +23,8 @@ class OwnLikelihood:
     Nats per token (EOS included) and bits per UTF-8 byte, which compares models with different tokenizers: the signature of
     nats per token names the tokenizer that a model brings. It says too whether values are exact or bounds: a bound is never
     ranked against an exact value, and neither is the judge's perplexity, which scores samples.
+    What a brought tokenizer drops, lower-cases or does not know costs no bits. Targets that it does not spell have no bytes, so
+    that their bits count and nothing is won; where they are more than 1 %, bits per byte are refused.
     Items are (nats, tokens) or (bits, bytes) for each target.
     """
 
@@ -43,24 +46,42 @@ class OwnLikelihood:
         said, task = f"kind:{own.kind}|estimator:{own.estimator}|tokenizer:", evaluation.view.tokenizer.digest
         signature = f"{said}{task[:12]}"
         rows = rows_of(own, len(evaluation.examples))
-        reason = why_refused(own, rows)
+        misspelt = _misspelt(evaluation, rows)
+        reason = why_refused(own, np.column_stack([rows[:, :2], rows[:, 2] + misspelt]))  # nats per token need no bytes
         if reason:
             return refusals(self.values, reason, n=len(rows), signature=signature)
+        counted, flags = f"{said}{(evaluation.own_tokenizer or task)[:12]}", _flags(own, rows)
         return {
-            "own_nll_per_token": _pooled(
-                evaluation, own, rows, "own_nll_per_token", f"{said}{(evaluation.own_tokenizer or task)[:12]}"
-            ),
-            "own_bits_per_byte": _pooled(evaluation, own, rows, "own_bits_per_byte", signature),
+            "own_nll_per_token": _pooled(evaluation, rows[:, :2], "own_nll_per_token", counted, flags),
+            "own_bits_per_byte": _per_byte(evaluation, rows, int(misspelt.sum()), signature, flags),
         }
 
 
-def _pooled(evaluation: Evaluation, own: Likelihood, rows: Float[np.ndarray, "n 3"], name: str, signature: str) -> Measurement:
-    used = rows[:, :2] if name == "own_nll_per_token" else rows[:, [0, 2]] / [math.log(2), 1.0]
+def _per_byte(
+    evaluation: Evaluation, rows: Float[np.ndarray, "n 3"], misspelt: int, signature: str, flags: tuple[str, ...]
+) -> Measurement:
+    told = f"the model's own tokenizer does not spell {misspelt} of {len(rows)} targets"
+    if misspelt > _MISSPELT * len(rows):
+        reason = f"{told}: what it drops or changes costs no bits; take a checkpoint whose tokenizer keeps every character"
+        return refusal(reason, n=len(rows), signature=signature)
+    flags = (*flags, f"{told}: their bits count, their bytes do not") if misspelt else flags
+    return _pooled(evaluation, rows[:, [0, 2]] / [math.log(2), 1.0], "own_bits_per_byte", signature, flags)
+
+
+def _pooled(
+    evaluation: Evaluation, used: Float[np.ndarray, "n 2"], name: str, signature: str, flags: tuple[str, ...]
+) -> Measurement:
     interval = over_items(evaluation, used, ratio_of_sums, name=name)
     value = float(ratio_of_sums(used.sum(0)[None])[0])
     return measured(
-        value, interval, n=len(rows), signature=signature, flags=_flags(own, rows), items=used, aggregate="ratio", of_targets=True
+        value, interval, n=len(used), signature=signature, flags=flags, items=used, aggregate="ratio", of_targets=True
     )
+
+
+def _misspelt(evaluation: Evaluation, rows: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Targets with text to which a model with a tokenizer of its own gives no bytes."""
+    text = [evaluation.own_tokenizer is not None and bool(example.target.strip()) for example in evaluation.examples]
+    return np.array(text, dtype=bool) & (rows[:, 2] == 0)
 
 
 def rows_of(own: Likelihood, targets: int) -> Float[np.ndarray, "n 3"]:

@@ -1,6 +1,7 @@
 """Small local language models, what they learn, and how a system begins with their weights: alone, and in a grid."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,16 @@ from typing import ClassVar
 
 import pytest
 import torch
+from random_checkpoints import saved
 from safetensors.torch import load_file, save_file
 
+from baselines import pretraining
 from baselines.local_bert import LocalBert
-from baselines.networks.pretrained import read
+from baselines.networks.checkpoints import read
+from baselines.networks.pretrained import PretrainedEncoder
 from baselines.pretraining import PLM_KEYS, beginning, denoiser_of, in_its_tokens, size_with, take_weights
+from baselines.systems.diffusion_bert import DiffusionBERT
+from baselines.systems.diffusion_nat import DiffusionNAT
 from baselines.systems.mdlm import MDLM
 from baselines.training import Draws
 from harness.check.case import Case
@@ -21,6 +27,7 @@ from harness.contracts import Budget, Example, FitContext, Pretraining, Request,
 from harness.errors import GridError, ModelError
 from harness.grid import load
 from harness.pretrained import digest_of_folder, tokenizer_of
+from harness.registry import resolve
 from harness.runner.execute import run
 from harness.runner.plan import make_plan
 from harness.runner.pool import InProcessPool
@@ -40,7 +47,7 @@ class Beginner(MDLM):
 
     @classmethod
     def begins_with(cls, **size):
-        return beginning(f"{HERE}:Small", size)
+        return beginning(f"{HERE}:Small", size, PretrainedEncoder)
 
     @classmethod
     def design_for(cls, **size):
@@ -227,6 +234,37 @@ def test_keys_of_the_beginning_are_checked():
         begins_with(Beginner, {"plm": "remote"})
     with pytest.raises(ValueError, match="plm_tokens 0, expected a whole number from 1 on, or null"):
         begins_with(Beginner, {"plm_tokens": 0})
+    with pytest.raises(ValueError, match="plm_sha256 0 is no text; put it between quotes, or YAML takes its digits for a number"):
+        begins_with(Beginner, {"plm": "/models/bert", "plm_sha256": 0})
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ({"plm": "local", "plm_sha256": "ab"}, "plm_sha256: plm is 'local', which is trained here .*; drop this key"),
+        ({"plm_sha256": "ab"}, "plm_sha256: plm is 'local', which is trained here .*; drop this key"),
+        ({"plm": None, "plm_sha256": "ab"}, "plm_sha256: with plm: null a system begins with nothing; drop this key"),
+        ({"plm": None, "plm_tokens": 5}, "plm_tokens: with plm: null a system begins with nothing; drop this key"),
+        ({"plm": None, "plm_sha256": "ab", "plm_tokens": 5}, "plm_sha256, plm_tokens: with plm: null .*; drop these keys"),
+    ],
+)
+def test_keys_of_a_beginning_that_is_not_asked_for_are_refused(size, said):
+    for model in (DiffusionBERT, DiffusionNAT):
+        model.design_for(**size)
+        with pytest.raises(ValueError, match=said):
+            begins_with(model, size)
+    assert begins_with(DiffusionBERT, {"plm": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("plm", "said"),
+    [("Local", "Did you mean 'local'"), ("locl", "Did you mean 'local'"), ("none", "Did you mean null, to begin with")],
+)
+def test_a_slip_of_the_pen_is_told_what_it_may_have_meant(plm, said):
+    with pytest.raises(ValueError, match=rf"'{plm}' is neither an absolute path .* `hf download {plm}`\. {said}"):
+        begins_with(Beginner, {"plm": plm})
+    with pytest.raises(ValueError, match=r"`hf download bert-base-uncased`$"):
+        begins_with(Beginner, {"plm": "bert-base-uncased"})
 
 
 @pytest.mark.parametrize("size", [{"width": 64}, {"plm_tokens": 5}])
@@ -348,8 +386,99 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
-def named(folder):
-    return f"{{name: '{HERE}:Beginner', batch: 4, plm: '{folder}', plm_sha256: {digest_of_folder(folder)}}}"
+def named(folder, model=f"{HERE}:Beginner"):
+    return f"{{name: '{model}', batch: 4, plm: '{folder}', plm_sha256: {digest_of_folder(folder)}}}"
+
+
+def rewritten(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def configured(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+HEAD = "cls.predictions.transform.dense.weight"
+BROKEN = {
+    "lacking": (lambda place: rewritten(place, lambda tensors: tensors.pop(HEAD)), f"lacks {HEAD}"),
+    "extra": (lambda place: rewritten(place, lambda tensors: tensors.update(more=torch.zeros(1))), "has too many: more"),
+    "misshapen": (
+        lambda place: rewritten(place, lambda tensors: tensors.update({HEAD: torch.zeros(2, 3)})),
+        rf"of other shapes: {HEAD} \(2, 3\) for \(16, 16\)",
+    ),
+    "nan": (lambda place: rewritten(place, lambda tensors: tensors[HEAD].fill_(torch.nan)), f"not finite in {HEAD}"),
+    "cut": (lambda place: os.truncate(place / "model.safetensors", 2000), "cannot be read: SafetensorError"),
+    "untied": (lambda place: configured(place, tie_word_embeddings=False), "an output head of its own"),
+    "foreign": (lambda place: configured(place, model_type="t5"), "holds a model of type 't5'; expected one of bert, roberta"),
+    "activation": (lambda place: configured(place, hidden_act="own"), "describes no bert that can be built: KeyError: 'own'"),
+    "undescribed": (lambda place: (place / "config.json").unlink(), r"no config\.json lies in"),
+    "speechless": (lambda place: (place / "tokenizer.json").unlink(), "no tokenizer lies in"),
+    "unsized": (lambda place: configured(place, vocab_size=None), "describes no bert that can be built"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_checkpoint_costs_one_message_when_a_grid_is_planned(broken, checkpoint, grid_file, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(checkpoint, copied)
+    spoil, said = BROKEN[broken]
+    spoil(copied)
+    for models in (named(copied), f"gpt, {{name: '{HERE}:Beginner', plm: '{copied}'}}"):
+        with pytest.raises(GridError, match=rf"model .*Beginner.* refuses its options .*: (?!ModelError).*{said}"):
+            make_plan(load(grid_file(models)))
+
+
+def test_the_tokenizer_of_a_checkpoint_must_have_what_the_system_reads(checkpoint, grid_file, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    copied = tmp_path / "copied"
+    shutil.copytree(checkpoint, copied)
+    wide = json.loads((copied / "config.json").read_text())["vocab_size"] + 200
+    transformers.BertForMaskedLM(transformers.BertConfig.from_pretrained(copied, vocab_size=wide)).save_pretrained(copied)
+    with pytest.raises(
+        GridError, match=f"has 13 entries, the model an embedding of {wide} rows, of which at most 128 may be spare"
+    ):
+        make_plan(load(grid_file(named(copied))))
+    shutil.rmtree(copied)
+    shutil.copytree(checkpoint, copied)
+    settings = json.loads((copied / "tokenizer_config.json").read_text())
+    (copied / "tokenizer_config.json").write_text(json.dumps({**settings, "mask_token": None}))
+    with pytest.raises(GridError, match="has no mask token, which the system reads where there is noise"):
+        make_plan(load(grid_file(named(copied))))
+    task = replace(view(), tokenizer=tokenizer_of(copied))
+    with pytest.raises(ModelError, match="has no mask token, which the system reads where there is noise"):
+        denoiser_of(str(copied), task, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "said"),
+    [
+        ("diffusion-bert", "gpt2", "is a gpt2; the system needs bert or roberta"),
+        ("diffusion-bert-code", "bart", "is a bart; the system needs bert or roberta"),
+        ("diffusion-nat", "bert", "is a bert; the system needs bart"),
+        ("diffusion-nat-code", "roberta", "is a roberta; the system needs bart"),
+    ],
+)
+def test_every_system_names_the_checkpoints_that_it_can_begin_with(system, kind, said, checkpoint, grid_file, tmp_path):
+    saved(tmp_path, kind)
+    with pytest.raises(GridError, match=said):
+        make_plan(load(grid_file(named(tmp_path, system))))
+    model = resolve("models", system).load()
+    with pytest.raises(ModelError, match=said):
+        model.network_of(replace(view("t2t"), tokenizer=tokenizer_of(checkpoint)), {**TINY, "plm": str(tmp_path)})
+
+
+def test_a_checkpoint_is_looked_at_once(checkpoint, grid_file, monkeypatch):
+    looked = []
+    monkeypatch.setattr(pretraining, "check", lambda *asked: looked.append(asked))
+    pretraining._check_whole.cache_clear()
+    for _ in range(2):
+        begins_with(Beginner, {"plm": str(checkpoint), "plm_sha256": digest_of_folder(checkpoint)})
+        begins_with(DiffusionBERT, {"plm": str(checkpoint), "plm_sha256": digest_of_folder(checkpoint)})
+    assert looked == [(str(checkpoint), PretrainedEncoder)]
+    pretraining._check_whole.cache_clear()
 
 
 def test_a_system_of_a_checkpoint_begins_with_its_weights_in_its_tokens(checkpoint, tmp_path):
@@ -394,7 +523,7 @@ def test_a_checkpoint_of_another_class_is_refused(checkpoint, tmp_path):
     config = transformers.GPT2Config(vocab_size=13, n_positions=8, n_embd=8, n_layer=1, n_head=1)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path, safe_serialization=True)
     task = replace(view(), tokenizer=tokenizer_of(checkpoint))
-    with pytest.raises(ModelError, match="holds a PretrainedDecoder; expected a PretrainedEncoder"):
+    with pytest.raises(ModelError, match="is a gpt2; the system needs bert or roberta"):
         denoiser_of(str(tmp_path), task, lambda: None)
 
 
@@ -422,6 +551,21 @@ def test_a_grid_compares_a_system_of_a_checkpoint_per_byte_only(checkpoint, grid
     assert signature["own_bits_per_byte"][0] == signature["own_bits_per_byte"][1]
     assert signature["own_nll_per_token"][0] != signature["own_nll_per_token"][1]
     assert f"tokenizer:{store.record(own.key).result['tokenizer'][:12]}" in signature["own_nll_per_token"][0]
+    assert ours.metrics["own_bits_per_byte"].value > 0
+
+
+def test_a_tokenizer_that_loses_text_has_no_bits_per_byte(checkpoint, grid_file, tmp_path):
+    """One that knows two of eight letters: unknown ones cost next to nothing."""
+    transformers = pytest.importorskip("transformers")
+    copied, vocabulary = tmp_path / "copied", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+    shutil.copytree(checkpoint, copied)
+    transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(vocabulary)}).save_pretrained(copied)
+    store = Store(tmp_path / "runs")
+    run(make_plan(load(grid_file(named(copied), "steps: [2]\nmetrics: [likelihood]")), store), store, InProcessPool())
+    (row,) = rows(store)
+    assert row.metrics["own_nll_per_token"].value > 0
+    assert row.metrics["own_bits_per_byte"].value is None
+    assert row.metrics["own_bits_per_byte"].reason.startswith("the model's own tokenizer does not spell 16 of 16 targets")
 
 
 def test_a_checkpoint_s_content_is_part_of_every_key(checkpoint, grid_file, tmp_path):

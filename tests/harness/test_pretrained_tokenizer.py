@@ -96,9 +96,25 @@ def test_a_wrong_tokenizer_is_one_error(tmp_path):
         tokenizer_of(bert(tmp_path, vocab_size=9))
     with pytest.raises(ModelError, match="is another model's: its pad_token_id is 0, that of the model 7"):
         tokenizer_of(bert(tmp_path, pad_token_id=7))
+    with pytest.raises(
+        ModelError, match="it has 11 entries, the model an embedding of 140 rows, of which at most 128 may be spare"
+    ):
+        tokenizer_of(bert(tmp_path, vocab_size=140))
+    assert len(tokenizer_of(bert(tmp_path, vocab_size=139))) == len(BERT)
     (bert(tmp_path) / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"the tokenizer in .* cannot be read"):
         tokenizer_of(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"no tokenizer lies in .*; expected tokenizer\.json, vocab\.txt or vocab\.json"):
+        tokenizer_of(tmp_path)
+
+
+def test_a_configuration_without_the_size_of_the_vocabulary_is_said(tmp_path):
+    bert(tmp_path)
+    for text, said in (('{"model_type": "bert"}', "says no vocab_size"), ('{"vocab_size": "9"}', "says vocab_size '9'")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=rf"config\.json {said}; expected a whole number, the rows of the embedding"):
+            tokenizer_of(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json lies in"):
         tokenizer_of(tmp_path)

@@ -1,62 +1,15 @@
 """Networks that others pretrained: small random ones, saved as `transformers` saves them, against `transformers` itself."""
 
 import json
-import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from random_checkpoints import LONGEST, MODELS, D, V, saved
 
-from baselines.networks import pretrained
-from baselines.networks.pretrained import build, read
+from baselines.networks.checkpoints import build, read
 from harness.errors import ModelError
 
-transformers = pytest.importorskip("transformers")
-
-V, D, LONGEST = 23, 16, 12
-SIZES = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-SPREAD = {"initializer_range": 0.5}
-
-
-def bert():
-    config = transformers.BertConfig(vocab_size=V, max_position_embeddings=LONGEST, **SIZES, **SPREAD)
-    return transformers.BertForMaskedLM(config)
-
-
-def roberta():
-    config = transformers.RobertaConfig(
-        vocab_size=V, max_position_embeddings=LONGEST + 2, pad_token_id=1, type_vocab_size=1, **SIZES, **SPREAD
-    )
-    return transformers.RobertaForMaskedLM(config)
-
-
-def gpt2():
-    config = transformers.GPT2Config(vocab_size=V, n_positions=LONGEST, n_embd=D, n_layer=2, n_head=2, **SPREAD)
-    return transformers.GPT2LMHeadModel(config)
-
-
-def bart(layers=2):
-    config = transformers.BartConfig(
-        vocab_size=V, max_position_embeddings=LONGEST, d_model=D, encoder_layers=2, decoder_layers=layers,
-        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, init_std=0.5,
-        scale_embedding=True,
-    )  # fmt: skip
-    return transformers.BartForConditionalGeneration(config)
-
-
-MODELS = {make.__name__: make for make in (bert, roberta, gpt2, bart)}
-
-
-def saved(folder, name, **keys):
-    torch.manual_seed(0)
-    model = MODELS[name](**keys).eval()
-    for parameter in model.parameters():
-        if parameter.dim() == 1:  # norms and biases begin as if they were not there
-            parameter.data.add_(0.3 * torch.randn_like(parameter))
-    if name == "bart":
-        model.final_logits_bias.copy_(torch.randn(1, V))
-    model.save_pretrained(folder, safe_serialization=True)
-    return model
+pytest.importorskip("transformers")
 
 
 def ids(rows=2, length=7, seed=1):
@@ -113,16 +66,32 @@ def test_the_encoder_of_an_encoder_decoder_is_that_of_transformers(tmp_path):
 
 
 @torch.no_grad()
-def test_its_decoder_is_that_of_transformers_where_a_causal_mask_hides_nothing(tmp_path):
-    """With one layer the last position sees everything under either mask."""
-    theirs = saved(tmp_path, "bart", layers=1)
+def test_its_decoder_is_that_of_transformers_under_an_open_mask(tmp_path):
+    """A mask for every pair of positions is added to the scores in place of their own: a causal one changes nothing."""
+    theirs = saved(tmp_path, "bart", layers=2)
     own = read(str(tmp_path)).eval()
     source, target = ids(), ids(length=5, seed=3)
-    expected = theirs(input_ids=source, decoder_input_ids=target, output_hidden_states=True)
+    open_mask = torch.zeros(2, 1, 5, 5)
+    closed = open_mask.masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), torch.finfo().min)
+    said = {"input_ids": source, "decoder_input_ids": target, "output_hidden_states": True}
+    causal, hidden_later = (theirs(**said, **more) for more in ({}, {"decoder_attention_mask": closed}))
+    close(causal.logits, hidden_later.logits)
+    expected = theirs(**said, decoder_attention_mask=open_mask)
     hidden = own.hidden(own.embed(target), own.encode(own.embed(source)))
-    close(hidden[:, -1], expected.decoder_hidden_states[-1][:, -1])
-    close(own.logits(hidden)[:, -1], expected.logits[:, -1])
-    assert not torch.allclose(hidden[:, 0], expected.decoder_hidden_states[-1][:, 0], atol=1e-3)
+    close(hidden, expected.decoder_hidden_states[-1])
+    close(own.logits(hidden), expected.logits)
+    assert ((hidden - causal.decoder_hidden_states[-1]).abs().amax(-1) > 1e-3).all()
+
+
+@torch.no_grad()
+def test_an_encoder_looks_in_both_directions_whatever_it_says_of_itself(tmp_path):
+    saved(tmp_path, "bert")
+    expected = read(str(tmp_path)).eval()
+    configuration = json.loads((tmp_path / "config.json").read_text())
+    changed = {"is_decoder": True, "add_cross_attention": True, "return_dict": False}
+    (tmp_path / "config.json").write_text(json.dumps({**configuration, **changed}))
+    own = read(str(tmp_path)).eval()
+    close(own.hidden(own.embed(ids())), expected.hidden(expected.embed(ids())))
 
 
 @torch.no_grad()
@@ -189,72 +158,3 @@ def test_a_canvas_longer_than_the_network_is_refused(tmp_path):
     own.hidden(own.embed(ids(length=LONGEST)))
     with pytest.raises(ModelError, match=f"13 positions, the pretrained network has {LONGEST}: take a shorter canvas"):
         own.embed(ids(length=LONGEST + 1))
-
-
-def rewritten(folder, change):
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_missing_and_extra_tensors_are_one_error_each(name, tmp_path):
-    saved(tmp_path, name)
-    kept = load_file(tmp_path / "model.safetensors")
-    gone = next(key for key in kept if key.endswith("weight") and (".0." in key or ".h.0" in key))
-    rewritten(tmp_path, lambda tensors: tensors.pop(gone))
-    with pytest.raises(ModelError, match=rf"the checkpoint in .* lacks {gone}; expected those of \w+, as its save_pretrained"):
-        read(str(tmp_path))
-    rewritten(tmp_path, lambda tensors: tensors.update({gone: kept[gone], "adapter.weight": torch.zeros(2)}))
-    with pytest.raises(ModelError, match=r"the checkpoint in .* has too many: adapter.weight; expected those of"):
-        read(str(tmp_path))
-    rewritten(tmp_path, lambda tensors: (tensors.pop("adapter.weight"), tensors.update({gone: torch.zeros(3, 5)})))
-    with pytest.raises(ModelError, match=r"the weights in .* cannot be read"):
-        read(str(tmp_path))
-
-
-def test_heads_over_sentence_pairs_are_no_matter(tmp_path):
-    """Published checkpoints of BERT hold them."""
-    torch.manual_seed(0)
-    transformers.BertForPreTraining(bert().config).save_pretrained(tmp_path, safe_serialization=True)
-    assert read(str(tmp_path)).vocabulary == V
-
-
-def test_an_encoder_saved_without_its_output_head_is_refused(tmp_path):
-    transformers.BertModel(bert().config).save_pretrained(tmp_path, safe_serialization=True)
-    with pytest.raises(ModelError, match=r"lacks cls.predictions"):
-        read(str(tmp_path))
-
-
-def test_what_is_no_checkpoint_is_said(tmp_path, monkeypatch):
-    with pytest.raises(ModelError, match="is no folder; give an absolute path"):
-        read(str(tmp_path / "none"))
-    with pytest.raises(ModelError, match="neither an absolute path nor a name in the local cache of the hub"):
-        read("nobody/nothing")
-    torch.save(saved(tmp_path, "bert").state_dict(), tmp_path / "pytorch_model.bin")
-    (tmp_path / "model.safetensors").rename(tmp_path / "kept")
-    with pytest.raises(ModelError, match=r"no \*.safetensors lies in .*; pickled weights are not read"):
-        read(str(tmp_path))
-    (tmp_path / "model.safetensors").write_bytes((tmp_path / "kept").read_bytes()[:200])
-    with pytest.raises(ModelError, match=r"the weights in .* cannot be read: SafetensorError"):
-        read(str(tmp_path))
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
-    with pytest.raises(ModelError, match="an output head of its own; expected one tied to the embedding"):
-        build(str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": {"AutoModel": "own.Own"}}))
-    with pytest.raises(ModelError, match=r"type 'own'; expected one of bert, roberta, gpt2, bart. No code of it is run"):
-        read(str(tmp_path))
-    (tmp_path / "config.json").unlink()
-    with pytest.raises(ModelError, match=r"config.json cannot be read"):
-        read(str(tmp_path))
-    monkeypatch.setattr(pretrained, "why_unreadable", lambda: "the package transformers is not installed; pip install it")
-    with pytest.raises(ModelError, match="the package transformers is not installed"):
-        read(str(tmp_path))
-
-
-def test_transformers_is_imported_only_where_something_is_read():
-    import subprocess
-
-    code = "import sys, baselines.networks.pretrained; assert 'transformers' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

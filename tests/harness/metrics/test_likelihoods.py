@@ -71,6 +71,41 @@ def test_own_likelihood_refuses_with_a_reason(make_evaluation, make_sentences, g
         assert reason in found.reason
 
 
+def brought(evaluation, sizes):
+    """The evaluation of a model with a tokenizer of its own that gives its targets these bytes; each costs 8 bits."""
+    n = len(sizes)
+    own = Likelihood(nats=(8 * math.log(2),) * n, tokens=(4,) * n, bytes=tuple(sizes), kind="exact", estimator="ar-exact")
+    return dataclasses.replace(evaluation, likelihood=own, own_tokenizer="brought" * 4)
+
+
+def test_bits_per_byte_win_nothing_by_targets_that_a_brought_tokenizer_does_not_spell(make_evaluation, make_sentences):
+    evaluation = make_evaluation(make_sentences(200, 0))
+    whole, few = (OwnLikelihood()(brought(evaluation, [0] * lost + [20] * (200 - lost))) for lost in (0, 2))
+    assert whole["own_bits_per_byte"].value == pytest.approx(8 / 20)
+    assert few["own_bits_per_byte"].value == pytest.approx(8 * 200 / (20 * 198))
+    told = "the model's own tokenizer does not spell 2 of 200 targets: their bits count, their bytes do not"
+    assert few["own_bits_per_byte"].flags[0] == told
+    assert told not in (*whole["own_bits_per_byte"].flags, *few["own_nll_per_token"].flags)
+
+
+@pytest.mark.parametrize("lost", [3, 200])
+def test_bits_per_byte_are_refused_where_more_of_them_are_not_spelt(make_evaluation, make_sentences, lost):
+    found = OwnLikelihood()(brought(make_evaluation(make_sentences(200, 0)), [0] * lost + [20] * (200 - lost)))
+    assert found["own_nll_per_token"].value == pytest.approx(2 * math.log(2))
+    assert found["own_bits_per_byte"].value is None
+    assert found["own_bits_per_byte"].reason == (
+        f"the model's own tokenizer does not spell {lost} of 200 targets: what it drops or changes costs no bits; take a "
+        "checkpoint whose tokenizer keeps every character"
+    )
+
+
+def test_empty_targets_and_the_task_s_tokenizer_are_spelt(make_evaluation, make_sentences):
+    evaluation = brought(make_evaluation(["a", "b"], references=[[""], ["a text"]]), [0, 6])
+    assert OwnLikelihood()(evaluation)["own_bits_per_byte"].value == pytest.approx(16 / 6)
+    shared = dataclasses.replace(brought(make_evaluation(make_sentences(2, 0)), [0, 20]), own_tokenizer=None)
+    assert OwnLikelihood()(shared)["own_bits_per_byte"].value == pytest.approx(16 / 20)
+
+
 def test_judge_perplexity_is_pooled_and_counts_empty_texts(make_evaluation, make_sentences):
     texts = ["", *make_sentences(30, 1)]
     evaluation = make_evaluation(texts)
