@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.networks.pretrained import PretrainedSourceDenoiser
 from baselines.networks.source_denoiser import SourceDenoiser
@@ -17,7 +17,7 @@ class PromptedDenoiser(SourceDenoiser):
 
     def reading(self, source: Source) -> Denoiser:
         """See `SourceDenoiser`."""
-        return PromptedReading(self, source)
+        return prompted_reading(self, source)
 
     def read(self, source: Source, prompt: Source | None) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
         """The memory of a source behind its prompt, and where it is present."""
@@ -29,17 +29,29 @@ class PromptedDenoiser(SourceDenoiser):
 
 
 class PromptedPretrained(PretrainedSourceDenoiser):
-    """The same of a pretrained encoder-decoder, which knows all places before it begins."""
+    """The same of a pretrained encoder-decoder, which knows all places before it begins.
+
+    It counts places from the first position on. So a source whose row hears no prompt stands there, with nothing but padding
+    behind it, as it does where no row hears of one.
+    """
+
+    @property
+    def source_encoder(self) -> nn.Module:
+        """What reads sources; see `calls.ReadsSources`."""
+        encoder: nn.Module = self.pair.body.encoder
+        return encoder
 
     def reading(self, source: Source) -> Denoiser:
         """See `SourceDenoiser`."""
-        return PromptedReading(self, source)
+        return prompted_reading(self, source)
 
     def read(self, source: Source, prompt: Source | None) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
         """The memory of a source behind its prompt, and where it is present."""
         ids, present = source.ids, source.present
         if prompt is not None:
-            ids, present = torch.cat([prompt.ids, ids], 1), torch.cat([prompt.present, present], 1)
+            told = prompt.present.any(1, keepdim=True)
+            ids = torch.where(told, torch.cat([prompt.ids, ids], 1), torch.cat([ids, prompt.ids], 1))
+            present = torch.where(told, torch.cat([prompt.present, present], 1), torch.cat([present, prompt.present], 1))
         return self.pair.encode(self.pair.embed(ids), present), present
 
 
@@ -49,22 +61,20 @@ class PromptedReading:
     Args:
         network: what estimates.
         source: the sources.
-        plain: their memory without a prompt; `None` where they were not read so yet.
+        plain: their memory without a prompt; `None` = they are read whenever no estimate is heard.
     """
 
     def __init__(
-        self, network: PromptedDenoiser | PromptedPretrained, source: Source, plain: Float[Tensor, "B N D"] | None = None
+        self, network: PromptedDenoiser | PromptedPretrained, source: Source, plain: Float[Tensor, "B N D"] | None
     ) -> None:
         self.network, self.source, self.plain = network, source, plain
 
     def __call__(self, x_t: Tensor, time: Told, given: Bool[Tensor, "B L"], previous: Estimate | None) -> Estimate:
         """Estimate x0."""
-        if previous is None:
-            if self.plain is None:
-                self.plain, _ = self.network.read(self.source, None)
+        if previous is None and self.plain is not None:
             memory, present = self.plain, self.source.present
         else:
-            memory, present = self.network.read(self.source, prompt_of(previous))
+            memory, present = self.network.read(self.source, None if previous is None else prompt_of(previous))
         estimate: Estimate = self.network(x_t, time, memory, present)
         return estimate
 
@@ -72,6 +82,14 @@ class PromptedReading:
         """For some of the sources."""
         source = Source(ids=self.source.ids[rows], present=self.source.present[rows])
         return PromptedReading(self.network, source, None if self.plain is None else self.plain[rows])
+
+
+def prompted_reading(network: PromptedDenoiser | PromptedPretrained, source: Source) -> PromptedReading:
+    """The denoiser of canvases beside these sources; outside training their memory without a prompt is made here, once for all.
+
+    Training keeps none: what its first pass makes for some rows has no gradient.
+    """
+    return PromptedReading(network, source, None if network.training else network.read(source, None)[0])
 
 
 def prompt_of(previous: Estimate) -> Source:

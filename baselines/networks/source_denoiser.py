@@ -38,6 +38,11 @@ class SourceDenoiser(nn.Module):
         self.decoder = Decoder(width, layers, heads, attention=BidirectionalAttention, condition_width=width if timed else None)
         self.head = nn.Linear(width, vocabulary)
 
+    @property
+    def source_encoder(self) -> nn.Module:
+        """What reads sources; see `calls.ReadsSources`."""
+        return self.encoder
+
     def reading(self, source: Source) -> Denoiser:
         """The denoiser of canvases beside these sources, which are encoded once."""
         return Reading(self, self.encode(source), source.present)

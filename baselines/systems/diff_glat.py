@@ -15,21 +15,27 @@ This harness's inference, none of it the paper's:
                                                         -> GlancingDiffusion.step
     before each layer, glancing at what the last one still has wrong; layers share the head, the loss is their mean
                                                         -> layered_denoiser.LayeredDenoiser, supervised_error
-    half of training at t = 1, where guesses are made   -> StartOften
-    the sampler, which starts from an unknown canvas    -> surest_first
+    half of training at t = 1, half of it glanced at    -> StartOften, GLANCING
+    the sampler, which starts from an unknown canvas    -> guess_and_write
+
+GLAT predicts a length: what it counts, reveals and is held to are the same positions, none of them padding. Here canvases have
+one length and padding is written like tokens, so it is counted, revealed and learnt like them: were text alone revealed, what
+is hidden would be padding. How much is revealed tells how wrong the guess was, and an unknown canvas, where sampling begins,
+that it was right, as guesses at short texts are: so half of the examples are not glanced at. Places are written at random, as
+they are hidden in training: the surest first would be padding, since unsure draws are made anew until they are. Where 100 texts
+should have 19 +- 6 words, in 48 places, after 1,000 updates and 32 steps, these have 18 +- 6; with the surest first 5 +- 3;
+with glancing at all examples 9 +- 4; with text alone revealed as well, 94 are empty.
 
 Given the guess, y_t is a Markov chain: of what shows the reference at s, a share 1 - alpha_t / alpha_s shows the guess at t. It
 is absorbing noise whose mask says what was guessed: a guessed token is a state of its own, so that the network can tell it from
 the reference. At t = 1 nothing is guessed yet, and the network reads masks. GLAT decides by argmax, which from an unknown canvas
 is one text for all requests with a source; here tokens are drawn, in training and in sampling, and `guess: argmax` decides.
 
-The first step guesses everything. Every step writes the tokens of which the network is surest until as many stand as alpha_s
-says, and the last one the most probable tokens. Steps in which none is due ask nothing, so S steps are at most S calls, and at
-most one more than positions. A schedule with steps makes a chain of those; on a closed form time is continuous, for any S.
-
-GLAT predicts a length and reads a copy of the source. Here all canvases have one length, their padding is written like tokens and
-counts in the loss, but not in glancing, and the decoder reads masks. GLAT's two passes share their dropout; this network has
-none, and is not told the time. There is no bound: the guess is no fixed law.
+The first step guesses everything. Every step writes until as many tokens stand as alpha_s says, the last one the most probable.
+Steps in which none is due ask nothing, so S steps are at most S calls, and at most one more than positions. A schedule with
+steps makes a chain of those; on a closed form time is continuous, for any S. There is no bound: the guess is no fixed law.
+GLAT's decoder reads a copy of the source, here masks; its passes share their dropout, here is none. Its weight decay and label
+smoothing, and distilled data, are left out. The network is not told the time.
 """
 
 from collections.abc import Mapping
@@ -56,7 +62,7 @@ from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.remasking import picked, probability
 from baselines.parts.samplers import Level
-from baselines.parts.samplers_discrete import lowest
+from baselines.parts.samplers_discrete import lowest, written
 from baselines.parts.spaces import DiscreteSpace, DrawSource
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import stratified
@@ -64,11 +70,11 @@ from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
-from harness.tokenizer import PAD
 
 DEFAULTS = {"width": 128, "layers": 3, "heads": 4, "batch": 16, "learning_rate": 3e-3, "guess": "draw"}
 RATIOS = 0.5, 0.3  # glancing ratio at the beginning and at the end of training
 START = 0.5  # share of training at t = 1
+GLANCING = 0.5  # share of training examples that are glanced at
 
 Ids = Int[Tensor, "B L"]
 
@@ -125,13 +131,12 @@ class GlancingDiffusion(Diffusion):
         memory, places = network.encode(source), draws.uniform("glance", length, len(network.decoder.blocks))
         hidden = self.kernel.corrupt(ids, kept, self.kernel.noise(draws, "corrupt", length)) == self.mask
         y_t = torch.where(hidden, self.guess(Reading(network, memory, source.present), canvas, draws), ids)
-        text, ratio = ids != PAD, ratio_at(draws.progress)
-        hidden = hidden & ~glanced(ids, y_t, text, hidden & text, ratio, places[..., 0])
+        some, ratio = (draws.uniform("glancing") < GLANCING)[:, None], ratio_at(draws.progress)
+        hidden = hidden & ~(some & glanced(ids, y_t, torch.ones_like(hidden), hidden, ratio, places[..., 0]))
         seen = torch.where(hidden, torch.where(t == 1, self.mask, y_t + self.mask + 1), ids)
 
         def reveal(layer: int, before: Estimate, unseen: Positions) -> Positions:
-            inside = unseen & text
-            return glanced(ids, before.x0_hat.argmax(-1), inside, inside, ratio, places[..., layer])
+            return some & glanced(ids, before.x0_hat.argmax(-1), unseen, unseen, ratio, places[..., layer])
 
         found = network.layered(seen, self.time_input(t), memory, source.present, ids=ids, hidden=hidden, reveal=reveal)
         return Step(
@@ -148,12 +153,12 @@ class GlancingDiffusion(Diffusion):
         return picked(torch.split(law.flatten(0, 1), PIECE), uniform, probability, mode=self.mode)[0].view_as(canvas.ids)
 
 
-def surest_first(
+def guess_and_write(
     kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool, mode: bool
 ) -> Tensor:
-    """Writes the tokens of which the estimate is surest until as many stand as alpha_s says; an unknown canvas gets a guess.
+    """Writes tokens at random places until as many stand as alpha_s says; an unknown canvas gets a guess in all others.
 
-    The network is asked by rows in which a token is due or nothing is guessed yet.
+    The network is asked by rows in which a token is due or nothing is guessed yet. Places do not depend on what is drawn there.
 
     Args:
         mode: whether tokens are the most probable ones instead of draws, as they are in the final step, which writes all.
@@ -161,13 +166,9 @@ def surest_first(
     assert isinstance(kernel, Absorbing)
     hidden, unknown = x_t >= kernel.mask, x_t == kernel.mask
     left = (torch.zeros_like(alpha_s) if final else 1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
-    looked = hidden & ((hidden.sum(-1) > left)[:, None] | unknown)
-    if not bool(looked.any()):
-        return x_t
-    tokens, rank = picked(estimate.pieces(looked), noise[..., 1][looked], probability, mode=mode or final)
-    found = x_t.masked_scatter(looked, tokens)
-    due = lowest(torch.zeros_like(noise[..., 0]).masked_scatter(looked, -rank.to(noise.dtype)), looked, left)
-    return torch.where(due, found, torch.where(unknown, found + kernel.mask + 1, x_t))
+    due = lowest(noise[..., 0], hidden, left)
+    found = written(x_t, due | unknown, estimate, noise, mode=mode or final)
+    return torch.where(unknown & ~due, found + kernel.mask + 1, found)
 
 
 class DiffGLAT(DiffusionAdapter):
@@ -183,9 +184,9 @@ class DiffGLAT(DiffusionAdapter):
     """
 
     design = Design(
-        name="diff-glat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing, into its own guess",
-        schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", conditioning="source in an encoder",
-        last_step="argmax", unmasking="low-confidence", temperature=True,
+        name="diff-glat", version=2, kind="diffusion", families=("t2t", "a2t"), space="discrete",
+        kernel="absorbing, into its own guess", schedule="linear-alpha-bar", grains=("sequence",), predicts="x0",
+        conditioning="source in an encoder", last_step="argmax", unmasking="exact-count", temperature=True,
         loss_mask="what does not show the reference, padding included", reconstructed=True, paper="2212.10240",
     )  # fmt: skip
 
@@ -225,7 +226,7 @@ class DiffGLAT(DiffusionAdapter):
         return GlancingDiffusion(
             mode, space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=schedule,
             denoiser=_network(task, keys), objective=supervised_error, times=StartOften(clock, START),
-            reverse=partial(surest_first, mode=mode), clock=clock, time_input=clock.network_time,
+            reverse=partial(guess_and_write, mode=mode), clock=clock, time_input=clock.network_time,
         )  # fmt: skip
 
 

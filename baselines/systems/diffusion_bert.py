@@ -45,7 +45,6 @@ from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion, Objective
 from baselines.local_bert import LocalBert
-from baselines.networks.pretrained import Pretrained
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
@@ -130,8 +129,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     def optimisation(self) -> Optimisation:
         """AdamW, at the width of the checkpoint where there is one."""
         keys = checked(self.size)
-        width = next((module.width for module in self.network.modules() if isinstance(module, Pretrained)), keys["width"])
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(width)
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(self.held_width(keys["width"]))
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Absorbing:

@@ -13,7 +13,9 @@ Zhou, Li, Zhao and Wen 2023, arXiv:2305.04044; two systems, the paper's and the 
     fewer steps than the chain has                     -> clocks.Chain
 
 A step asks the network `turns` + 1 times: without a prompt, and then with the most probable tokens of its last estimate as the
-prompt. Encoder and decoder run each time, but the encoder without a prompt once per text. S steps are S (`turns` + 1) calls.
+prompt. Encoder and decoder run each time, but the encoder without a prompt once per text. S steps are S (`turns` + 1) calls in
+the code's system; the paper's asks nothing in steps that reveal nothing. Positions are counted in decoder and encoder, and
+there as often as they are read: a source of N positions once, and N + L in every turn.
 
 Where paper and code disagree: the paper's noise masks only, with a chance that grows by 1 / T in each of T = 2,000 steps, and
 its sampler may leave out steps; the code replaces one token in a million by any other and visits all steps. Leaving out steps is
@@ -21,7 +23,9 @@ open to both here. The code draws in float32 and spreads the replaced share over
 The released average of weights, of decay 0.75, spans four updates and is left out. Both are not told the time.
 
 The network begins as a pretrained BART: a checkpoint, or a small local one. In the local one prompt tokens carry the embedding
-of their target's place, because rotary attention alone would not tell them from the source.
+of their target's place, because rotary attention alone would not tell them from the source, and the output head is a matrix of
+its own, where BART's is its embedding; a checkpoint keeps it so. Sources end with EOS as BART's do, but begin without <s>. The
+learning rate falls with the width of the network, also of a checkpoint: 5e-4 for bart-base; the released scripts have 5e-5.
 
 The paper's system has a bound where `top_k` is off (with it, tokens of the target can get no probability at all): of the law
 that the sampler follows, prompts included, so that `turns` and `top_k` are no sampling keys there. The code's sampler begins
@@ -130,21 +134,26 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         name="diffusion-nat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing",
         schedule="linear-alpha-bar", grains=("sequence",), chain=2000, predicts="x0",
         conditioning="source in an encoder, self-prompt before it", posterior="mixture", last_step="sample",
-        unmasking="independent", temperature=True, paper="2305.04044", sampler=2,
+        unmasking="independent", temperature=True, paper="2305.04044", sampler=3,
     )  # fmt: skip
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """Design of these keys: the absorbing system has a bound where nothing is truncated."""
+        """Design of these keys: the absorbing system has a bound where nothing is truncated.
+
+        From version 2 on checkpoints read a source in the same places wherever they hear no prompt, and learn at the rate of
+        their own width.
+        """
         whole = checked(size)["top_k"] is None
         bound: Literal["bound"] | None = "bound" if whole and cls.design.kernel == "absorbing" else None
-        return in_its_tokens(replace(cls.design, likelihood=bound), size)
+        named = in_its_tokens(replace(cls.design, likelihood=bound), size)
+        return named if named.tokenizer == cls.design.tokenizer else replace(named, version=2)
 
     @property
     def optimisation(self) -> Optimisation:
-        """AdamW."""
+        """AdamW, at the width of the checkpoint where there is one."""
         keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(self.held_width(keys["width"]))
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:

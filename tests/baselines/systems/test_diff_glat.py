@@ -1,5 +1,7 @@
 """DiffGLAT-style, reconstructed: glancing, what the network reads and is held to, the sampler's law, calls, training, saving."""
 
+import random
+import statistics
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
@@ -10,6 +12,7 @@ from torch import nn
 from toy_sentences import LENGTH, SENTENCES, view
 
 from baselines.adapter import canvas_of
+from baselines.encoding import conditions
 from baselines.engine import Diffusion
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain
@@ -20,13 +23,13 @@ from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
-from baselines.systems.diff_glat import START, DiffGLAT, StartOften, ratio_at, surest_first
+from baselines.systems.diff_glat import GLANCING, START, DiffGLAT, StartOften, guess_and_write, ratio_at
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Content, Example, FitContext, Request, Sampling
 from harness.errors import ModelError, UnknownName
 from harness.schedules.names import build
-from harness.tokenizer import PAD
+from harness.tokenizer import PAD, Tokenizer
 
 LONGEST = 5
 PAIRS = [Example(id=str(i), source=" ".join(reversed(text.split())), target=text) for i, text in enumerate(SENTENCES)]
@@ -64,6 +67,10 @@ def step_at(model, t, examples=MANY, progress=0.0):
 def guess_of(model, canvas, draws):
     diffusion = model.diffusion
     return diffusion.guess(diffusion.reading(canvas), canvas, draws)
+
+
+def glanced_at(draws):
+    return draws.uniform("glancing") < GLANCING
 
 
 def shown_by_schedule(canvas, draws, alpha):
@@ -107,15 +114,37 @@ def test_the_reference_shows_where_the_schedule_says_and_the_guess_elsewhere(sch
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])
 @pytest.mark.parametrize("t", [1.0, 0.6, 0.1])
-def test_glancing_counts_what_the_mixture_has_wrong_in_the_text(t, progress):
+def test_glancing_counts_what_the_mixture_has_wrong_on_the_canvas(t, progress):
     model = model_of()
     step, canvas, draws = step_at(model, t, progress=progress)
-    text, shown = canvas.ids != PAD, shown_by_schedule(canvas, draws, 1 - t)
-    wrong = (text & ~shown & (guess_of(model, canvas, draws) != canvas.ids)).sum(-1)
+    shown = shown_by_schedule(canvas, draws, 1 - t)
+    wrong = (~shown & (guess_of(model, canvas, draws) != canvas.ids)).sum(-1)
     revealed = ~shown & ~step.estimate.layers[0][1]
-    assert torch.equal(revealed.sum(-1), ((0.5 if progress == 0 else 0.3) * wrong.float()).long())
-    assert not (revealed & ~text).any()
+    due = ((0.5 if progress == 0 else 0.3) * wrong.float()).long()
+    assert torch.equal(revealed.sum(-1), torch.where(glanced_at(draws), due, 0))
     assert wrong.sum() > 0
+
+
+def test_half_of_the_examples_are_shown_nothing_as_where_sampling_begins():
+    """4.5 standard errors; at t = 1 the first layer reads masks alone, and no later layer is shown more."""
+    model = model_of()
+    step, _, draws = step_at(model, 1.0, MANY * 4)
+    glanced_rows = glanced_at(draws)
+    assert abs(glanced_rows.double().mean().item() - 0.5) < 4.5 * (0.25 / len(glanced_rows)) ** 0.5
+    assert (step.x_t[~glanced_rows] == model.diffusion.mask).all()
+    assert (step.x_t[glanced_rows] != model.diffusion.mask).any(-1).all()
+    assert all(hidden[~glanced_rows].all() for _, hidden in step.estimate.layers)
+    assert not step.estimate.layers[1][1][glanced_rows].all(-1).any()
+
+
+def test_padding_is_revealed_as_often_as_text_is():
+    """What is hidden tells nothing of where a text ends: 4.5 standard errors."""
+    model = model_of()
+    step, canvas, draws = step_at(model, 1.0, MANY * 32)
+    revealed, padding = (~step.estimate.layers[0][1])[glanced_at(draws)], (canvas.ids == PAD)[glanced_at(draws)]
+    shares = [revealed[where].double().mean().item() for where in (padding, ~padding)]
+    assert abs(shares[0] - shares[1]) < 4.5 * sum(0.25 / where.sum().item() for where in (padding, ~padding)) ** 0.5
+    assert min(shares) > 0.2
 
 
 def test_where_everything_is_noise_the_network_reads_masks():
@@ -167,15 +196,14 @@ def test_the_loss_is_the_mean_over_layers_of_what_is_hidden_from_each():
 
 def test_layers_are_shown_a_share_of_what_the_layer_before_still_has_wrong():
     model = model_of(layers=3)
-    step, canvas, _ = step_at(model, 0.9)
-    text, layers = canvas.ids != PAD, step.estimate.layers
+    step, canvas, draws = step_at(model, 0.9)
+    layers = step.estimate.layers
     assert len(layers) == 3
     for (before, hidden), (_, left) in pairwise(layers):
-        wrong = (hidden & text & (before.x0_hat.argmax(-1) != canvas.ids)).sum(-1)
+        wrong = (hidden & (before.x0_hat.argmax(-1) != canvas.ids)).sum(-1)
         assert not (left & ~hidden).any()
-        assert torch.equal((hidden & ~left).sum(-1), (0.5 * wrong.float()).long())
+        assert torch.equal((hidden & ~left).sum(-1), torch.where(glanced_at(draws), (0.5 * wrong.float()).long(), 0))
         assert wrong.sum() > 0
-        assert not (hidden & ~left & ~text).any()
 
 
 def test_what_a_layer_is_shown_reaches_it_and_not_the_layers_before():
@@ -249,7 +277,7 @@ def table_diffusion(steps=3):
     clock = Chain(steps)
     return Diffusion(
         space=DiscreteSpace(TOKENS), kernel=Absorbing(TOKENS), schedule=build(f"linear-alpha-bar@{steps}"), denoiser=Table(),
-        objective=token_error, times=UniformTimes(steps), reverse=partial(surest_first, mode=False), clock=clock,
+        objective=token_error, times=UniformTimes(steps), reverse=partial(guess_and_write, mode=False), clock=clock,
         time_input=clock.network_time,
     )  # fmt: skip
 
@@ -257,16 +285,14 @@ def table_diffusion(steps=3):
 def exact_law(laws):
     """Probability of each text after three steps that are to leave 4/3, 2/3 and 0 positions, rounded to 1, 1 and 0.
 
-    The first step draws both tokens, writes the surer one and marks the other as guessed; the second has nothing to write; the
-    third decides the other.
+    The first step draws both tokens, writes one of them, either as often, and marks the other as guessed; the second has nothing
+    to write; the third decides the other.
     """
     start, found = laws[TOKENS, TOKENS].exp(), torch.zeros(TOKENS, TOKENS, dtype=torch.float64)
-    for drawn in product(range(TOKENS), repeat=2):
-        chances = [start[place, token] for place, token in enumerate(drawn)]
-        surer = 0 if chances[0] > chances[1] else 1
-        state = [token if place == surer else TOKENS + 1 + token for place, token in enumerate(drawn)]
-        state[1 - surer] = laws[tuple(state)][1 - surer].argmax().item()
-        found[tuple(state)] += chances[0] * chances[1]
+    for *drawn, place in product(range(TOKENS), range(TOKENS), range(PLACES)):
+        state = [token if place == here else TOKENS + 1 + token for here, token in enumerate(drawn)]
+        state[1 - place] = laws[tuple(state)][1 - place].argmax().item()
+        found[tuple(state)] += start[0, drawn[0]] * start[1, drawn[1]] / PLACES
     return found
 
 
@@ -282,11 +308,11 @@ def test_samples_follow_the_exact_law():
     assert ((shares - expected).abs() <= 4.5 * (expected * (1 - expected) / rows).sqrt()).all()
 
 
-def test_a_step_writes_the_surest_of_what_is_hidden_until_as_many_stand_as_the_schedule_says():
-    """Four positions, one of which stands; token 0 is the best of all, surest at the first, third, fourth, second."""
-    kernel, chances = Absorbing(5), torch.tensor([[0.9, 0.5, 0.8, 0.6]]).double()
-    law = torch.cat([chances[..., None], ((1 - chances) / 4)[..., None].expand(1, 4, 4)], -1).log()
-    step = partial(surest_first, kernel, noise=torch.full((1, 4, 2), 0.5, dtype=torch.float64), mode=True)
+def test_a_step_writes_at_random_places_until_as_many_stand_as_the_schedule_says():
+    """Four positions, one of which stands; token 0 is the best; places are drawn in the order first, third, fourth, second."""
+    kernel, law = Absorbing(5), torch.tensor([0.6, 0.1, 0.1, 0.1, 0.1]).double().log().expand(1, 4, 5)
+    noise = torch.tensor([[[0.1, 0.5], [0.9, 0.5], [0.2, 0.5], [0.8, 0.5]]]).double()
+    step = partial(guess_and_write, kernel, noise=noise, mode=True)
     level = partial(torch.full, (1, 1), dtype=torch.float64)
     some, guessed = torch.tensor([[3, 7, 8, 9]]), torch.tensor([[7, 8, 9, 10]])
     for x_t, alpha_s, final, expected in (
@@ -296,6 +322,21 @@ def test_a_step_writes_the_surest_of_what_is_hidden_until_as_many_stand_as_the_s
     ):  # fmt: skip
         found = step(x_t, Estimate(law, law), level(0.0), level(alpha_s), final=final)
         assert found.tolist() == [expected]
+
+
+def test_which_places_are_written_does_not_depend_on_what_is_drawn_there():
+    """The rare token is written as often as it is drawn, where a choice by confidence would leave it out; 4.5 standard errors."""
+    rows = 4000
+    noise = torch.rand(rows, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    law = torch.tensor([0.7, 0.3]).double().log().expand(rows, 2, 2)
+    level = partial(torch.full, (rows, 1), dtype=torch.float64)
+    unknown = torch.full((rows, 2), 2)
+    found = guess_and_write(
+        Absorbing(2), unknown, Estimate(law, law), level(0.0), level(0.5), noise=noise, final=False, mode=False
+    )
+    assert ((found < 2).sum(-1) == 1).all()
+    rare = (found[found < 2] == 1).double().mean().item()
+    assert abs(rare - 0.3) < 4.5 * (0.21 / rows) ** 0.5
 
 
 def calls_of(steps):
@@ -312,7 +353,7 @@ def test_every_step_in_which_a_token_is_due_is_one_call(family, steps, expected)
     assert calls_of(steps) == expected
     answers = model_of(family=family).generate(asking(examples), Sampling(steps=steps))
     assert [answer.network_calls for answer in answers] == [expected] * len(PAIRS)
-    assert [answer.positions_processed for answer in answers] == [expected * LENGTH] * len(PAIRS)
+    assert [answer.positions_processed for answer in answers] == [LONGEST + 1 + expected * LENGTH] * len(PAIRS)
     assert [answer.steps_used for answer in answers] == [steps] * len(PAIRS)
 
 
@@ -321,10 +362,14 @@ def test_a_chain_is_walked_whole_where_nothing_is_asked():
 
 
 def test_sources_are_encoded_once():
-    model, read = model_of(), []
-    model.diffusion.denoiser.encoder.register_forward_pre_hook(lambda *_: read.append(1))
-    model.generate(asking(), Sampling(steps=5))
+    """What passes through encoder and decoder is what is counted."""
+    model, read, written = model_of(), [], []
+    network = model.diffusion.denoiser
+    network.encoder.register_forward_pre_hook(lambda module, given: read.append(given[0].shape[:2].numel()))
+    network.register_forward_pre_hook(lambda module, given: written.append(given[0].numel()))
+    answers = model.generate(asking(), Sampling(steps=5))
     assert len(read) == 1
+    assert sum(answer.positions_processed for answer in answers) == sum(read) + sum(written)
 
 
 def test_the_last_step_decides_and_one_step_is_the_answer_to_an_unknown_canvas():
@@ -336,11 +381,21 @@ def test_the_last_step_decides_and_one_step_is_the_answer_to_an_unknown_canvas()
     assert [answer.ids[0] for answer in answers] == [tuple(row) for row in best.tolist()]
 
 
-def test_draws_differ_by_request_and_decisions_do_not():
+def test_draws_differ_by_request_and_decisions_by_the_order_of_places_alone():
     request = [replace(PAIRS[0], id=str(i)) for i in range(20)]
-    drawn, decided = (model_of(guess=guess).generate(asking(request), Sampling(steps=3)) for guess in ("draw", "argmax"))
-    assert len({answer.texts for answer in drawn}) > 1
-    assert len({answer.texts for answer in decided}) == 1
+    drawing, deciding = model_of(), model_of(guess="argmax")
+    deciding.load_state_dict(drawing.state_dict())
+    assert len({answer.texts for answer in drawing.generate(asking(request), Sampling(steps=3))}) > 1
+    assert len({answer.texts for answer in deciding.generate(asking(request), Sampling(steps=1))}) == 1
+    unknown, noise = torch.full((2, LENGTH), deciding.diffusion.mask), torch.rand(2, LENGTH, 2, dtype=torch.float64)
+    noise[1, :, 0] = noise[0, :, 0]
+    canvas = deciding.layout.canvas(conditions(deciding.task, request[:2]), None)
+    estimate = deciding.diffusion.reading(canvas)(unknown, torch.zeros(2), canvas.given, None)
+    level = partial(torch.full, (2, 1), dtype=torch.float64)
+    one, other = deciding.diffusion.reverse(
+        deciding.diffusion.kernel, unknown, estimate, level(0.0), level(0.5), noise=noise, final=False
+    )
+    assert torch.equal(one, other)
 
 
 def test_answers_do_not_depend_on_their_batch():
@@ -408,3 +463,25 @@ def test_learning_keeps_together_what_belongs_together():
     said = [(answer.texts[0], pair.source) for part in parts for answer, pair in zip(part, pairs, strict=True)]
     assert sum(pair in {(pair.target, pair.source) for pair in pairs} for pair in said) >= 0.9 * len(said)
     assert set(texts) <= {text for text, _ in said}
+
+
+@pytest.mark.slow
+def test_learning_texts_of_many_lengths_leaves_none_empty():
+    """A source says nothing of its text: in one step and in many, lengths are those of the texts that were learnt."""
+    generator, letters = random.Random(0), list("abcdefghij")
+    lengths = [max(2, min(20, round(generator.gauss(10, 3)))) for _ in range(256)]
+    texts = [
+        " ".join(letters[i % 10] if generator.random() < 0.6 else generator.choice(letters) for i in range(length))
+        for length in lengths
+    ]
+    pairs = [Example(id=str(i), source="x", target=text) for i, text in enumerate(texts)]
+    tokenizer = Tokenizer.train("words", [*texts, "x"])
+    task = replace(view(24), family="t2t", max_source_tokens=2, tokenizer=tokenizer, unigram=(1,) * len(tokenizer))
+    model = construct(DiffGLAT, "linear-alpha-bar", task, {"width": 32, "layers": 2, "heads": 2})
+    model.fit(pairs, [], Budget(tokens=600 * model.optimisation.batch * 24), FitContext(seed=1))
+    asked = [Request(id=str(i), seed=i, max_tokens=24, source="x") for i in range(100)]
+    for steps in (1, 4, 24):
+        found = [len(answer.texts[0].split()) for answer in model.generate(asked, Sampling(steps=steps))]
+        assert min(found) > 0
+        assert sum(found) / 100 == pytest.approx(10, abs=2)
+    assert statistics.pstdev(found) == pytest.approx(3, abs=1)

@@ -20,6 +20,7 @@ from harness.check.case import Case
 from harness.check.training import learns_the_same_for_any_sampling_keys
 from harness.construction import construct
 from harness.contracts import Budget, Content, Example, FitContext, Request, Sampling
+from harness.pretrained import tokenizer_of
 
 SYSTEMS = [DiffusionNAT, DiffusionNATCode]
 LENGTH, LONGEST = 6, 5
@@ -106,7 +107,24 @@ def test_a_step_takes_one_call_more_than_it_has_turns_and_one_that_reveals_nothi
         answers = model.generate(requests(3), Sampling(steps=steps))
         assert [answer.network_calls for answer in answers] == [(turns + 1) * count for count in asked]
         assert [answer.steps_used for answer in answers] == [steps] * 3
-        assert [answer.positions_processed for answer in answers] == [(turns + 1) * LENGTH * count for count in asked]
+        source, each = LONGEST + 1, (turns + 1) * LENGTH + turns * (LENGTH + LONGEST + 1)
+        assert [answer.positions_processed for answer in answers] == [source + each * count for count in asked]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("batch", [1, 16])
+def test_positions_are_those_that_pass_through_encoder_and_decoder(system, batch):
+    """The encoder reads each source once without a prompt, whichever rows a step asks for."""
+    model, read, written = model_of(system), [], []
+    network = model.diffusion.denoiser
+    network.encoder.register_forward_pre_hook(lambda module, given: read.append(given[0].shape[:2]))
+    network.register_forward_pre_hook(lambda module, given: written.append(given[0].numel()))
+    answers = model.generate(requests(16), Sampling(steps=30, micro_batch=batch))
+    assert sum(answer.positions_processed for answer in answers) == sum(shape.numel() for shape in read) + sum(written)
+    assert [tuple(shape) for shape in read if shape[1] == LONGEST + 1] == [(batch, LONGEST + 1)] * (16 // batch)
+    assert [answer.positions_processed for answer in answers] == [
+        answer.positions_processed for answer in model.generate(requests(16), Sampling(steps=30))
+    ]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -314,6 +332,57 @@ def test_a_parameter_target_is_met(system):
     assert 0.8 < found / 300_000 < 1.25
 
 
+# --- beginning with a checkpoint -------------------------------------------------------------------------------------
+def from_checkpoint(folder, width, system=DiffusionNAT):
+    """A system that holds a BART of that width in the tokens of that BART, before it has its weights."""
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    words = sorted({word for text in SENTENCES for word in text.split()})
+    vocabulary = {word: index for index, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *words, "<mask>"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    named = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+    tokens = {f"{name}_token": token for name, token in named.items()}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **tokens).save_pretrained(folder)
+    config = transformers.BartConfig(
+        vocab_size=len(vocabulary), max_position_embeddings=LENGTH + LONGEST + 1, d_model=width, encoder_layers=1,
+        decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8,
+    )  # fmt: skip
+    transformers.BartForConditionalGeneration(config).save_pretrained(folder, safe_serialization=True)
+    task = replace(view(), family="t2t", max_source_tokens=LONGEST, tokenizer=tokenizer_of(folder), unigram=())
+    return construct(system, "linear-alpha-bar", task, {"plm": str(folder), "chain": 50})
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, 3e-3), (256, 1.5e-3), (768, 5e-4)])
+def test_the_learning_rate_is_that_of_the_width_of_its_checkpoint(width, expected, tmp_path):
+    assert from_checkpoint(tmp_path, width).optimisation.learning_rate == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("plm", ["local", None])
+def test_the_learning_rate_is_that_of_its_own_width_where_it_has_one(plm):
+    rates = [model_of(width=width, plm=plm, learning_rate=1e-3).optimisation.learning_rate for width in (32, 128, 512)]
+    assert rates == pytest.approx([1e-3, 1e-3, 2.5e-4])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_of_a_checkpoint_is_another_version(system):
+    """Its sources stood elsewhere in training than in sampling, and its rate was that of width 128."""
+    assert [system.design_for(plm=plm).version for plm in ("local", None, "/models/bart")] == [1, 1, 2]
+    assert system.design.sampler == 3
+
+
+def test_what_a_checkpoint_reads_and_writes_is_counted(tmp_path):
+    model, read = from_checkpoint(tmp_path, 8), []
+    budget = Budget(tokens=model.optimisation.batch * LENGTH)
+    model.fit(EXAMPLES, [], budget, FitContext(seed=0, pretrained=tmp_path))
+    model.network.source_encoder.register_forward_pre_hook(
+        lambda module, given, named: read.append(named["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    model.network.register_forward_pre_hook(lambda module, given: read.append(given[0].numel()))
+    answers = model.generate(requests(4), Sampling(steps=5))
+    assert sum(answer.positions_processed for answer in answers) == sum(read)
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_it_learns_to_turn_sentences_around(system):
