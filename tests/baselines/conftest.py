@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from baselines.discrete import DiscreteAdapter
 from harness.contracts import Example, FitContext, Request, TaskView, stream_seed
 from harness.tokenizer import Tokenizer
 
@@ -68,3 +69,9 @@ def requests_for():
         ]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Bounds of a handful of texts by models that have learnt nothing would take all their draws, for no test's sake."""
+    monkeypatch.setattr(DiscreteAdapter, "most_draws", 64)

@@ -138,6 +138,7 @@ def test_it_is_conditioned_and_survives_saving(family, guidance, tmp_path):
     assert (report.updates, model.layout.length) == (5, 4 + 3)
     found = model.generate(asked(3, family), Sampling(steps=9))
     assert all(len(answer.ids[0]) <= LENGTH for answer in found)
+    model.most_draws = 16
     assert model.likelihood(examples[:4]).tokens == tuple(map(len, targets(model.task, examples[:4])))
     model.save(tmp_path)
     assert MDLM.load(tmp_path, "cpu").generate(asked(3, family), Sampling(steps=9)) == found
