@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from baselines.adapter import CONFIGURATION, WEIGHTS, SavedModel, merged
 from baselines.encoding import conditions, targets
-from baselines.networks.checkpoints import build, check, place_of, read
+from baselines.networks.checkpoints import build, check, place_of, read, some_of
 from baselines.networks.initialise import initialise
 from baselines.networks.pretrained import (
     Pretrained,
@@ -60,7 +60,6 @@ _IN_PLACE_OF: Mapping[str, type[Pretrained]] = {"local-bert": PretrainedEncoder,
 """Local models by registered name, and of what class a checkpoint must be that is named in their place."""
 _MEANT = {LOCAL: repr(LOCAL), "none": "null, to begin with nothing", "scratch": "null, to begin with nothing"}
 _SIZES = ("width", "layers", "heads")
-_TOLD = 6  # tensors that an error names
 
 
 def beginning(model: str, size: Mapping[str, Any], holds: type[Pretrained] = Pretrained) -> Pretraining | Checkpoint | None:
@@ -215,7 +214,7 @@ def _take_local(network: nn.Module, folder: Path, task: TaskView, new: tuple[str
             for name in sorted(expected.keys() & found.keys()) if expected[name].shape != found[name].shape
         ],
     }  # fmt: skip
-    wrong = "; ".join(f"{noun} {_some(names)}" for noun, names in complaints.items() if names)
+    wrong = "; ".join(f"{noun} {some_of(names)}" for noun, names in complaints.items() if names)
     if wrong:
         raise ModelError(
             f"the pretrained model in {folder} does not fit: {wrong}. Give it the width, layers and heads of the system."
@@ -237,11 +236,6 @@ def _saved(folder: Path, task: TaskView) -> dict[str, Tensor]:
             f"expected the task's, {len(task.tokenizer)} entries, digest {task.tokenizer.digest[:12]}."
         )
     return {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return ", ".join(names[:_TOLD]) + more
 
 
 class BeginsWithPLM:

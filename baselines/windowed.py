@@ -71,7 +71,7 @@ class WindowedAdapter(MaskedAdapter):
     def stretches(self, windows: Windows) -> list[tuple[int, int]]:
         """See `Windows.stretches`."""
         keys = self.keys
-        return windows.stretches(keys["stride"] or max(keys["window"] // 2, 1))
+        return windows.stretches(keys["stride"] or keys["window"] // 2)
 
     def _loss(self, batch: Data, draws: Draws) -> Tensor:
         canvas, windows = canvas_of(batch), self.windows

@@ -43,7 +43,7 @@ _DROPOUTS = (
 _WITHOUT_USE = re.compile(r"(^|\.)pooler\.|^cls\.seq_relationship\.|\.position_ids$|\.attn\.masked_bias$")
 """Tensors of published checkpoints that no hidden state and no logit depends on: heads over sentence pairs, tables of places, the
 score that GPT-2 once gave to what is not looked at."""
-_TOLD = 8  # keys that an error names
+_TOLD = 6  # keys that an error names
 
 
 def build(name: str, rows: Rows | None = None, vocabulary: int | None = None, holds: type[Pretrained] = Pretrained) -> Pretrained:
@@ -168,7 +168,7 @@ def _loaded(place: Path, model_class: Any, source: str | None, **keys: Any) -> A
     other = [f"{key} {tuple(shape)} for {tuple(expected)}" for key, shape, expected in found["mismatched_keys"]]
     extra = [key for key in found["unexpected_keys"] if not _WITHOUT_USE.search(key)]
     complaints = {"lacks": found["missing_keys"], "has too many:": extra, "has of other shapes:": other}
-    wrong = "; ".join(f"{noun} {_some(sorted(keys))}" for noun, keys in complaints.items() if keys)
+    wrong = "; ".join(f"{noun} {some_of(sorted(keys))}" for noun, keys in complaints.items() if keys)
     if wrong:
         expected = f"expected those of {model_class.__name__}, as its save_pretrained writes them"
         raise ModelError(f"the checkpoint in {place} {wrong}; {expected}.")
@@ -197,7 +197,9 @@ def _is_finite(tensor: Tensor) -> bool:
 def _refuse(place: Path, bad: Sequence[str]) -> None:
     used = [key for key in bad if not _WITHOUT_USE.search(key)]
     if used:
-        raise ModelError(f"the checkpoint in {place} has numbers that are not finite in {_some(used)}; take another copy of it.")
+        raise ModelError(
+            f"the checkpoint in {place} has numbers that are not finite in {some_of(used)}; take another copy of it."
+        )
 
 
 @contextmanager
@@ -226,7 +228,8 @@ def _unreadable(place: Path, error: Exception) -> ModelError:
     return ModelError(f"the weights in {place} cannot be read: {said}; expected those that save_pretrained writes.")
 
 
-def _some(keys: Sequence[str]) -> str:
+def some_of(keys: Sequence[str]) -> str:
+    """The first keys, and how many more there are: for errors."""
     more = f" and {len(keys) - _TOLD} more" if len(keys) > _TOLD else ""
     return ", ".join(keys[:_TOLD]) + more
 

@@ -114,7 +114,7 @@ def spread(steps: int, blocks: int) -> list[int]:
     if steps < blocks:
         raise ModelError(
             f"{steps} steps for {blocks} blocks, expected one for each at least; "
-            f"ask for {blocks} steps or more, or take larger blocks"
+            f"ask for {blocks} steps or more, or make what is written at a time larger (`block`; `window`, `stride`)"
         )
     return [(steps + blocks - 1 - number) // blocks for number in range(blocks)]
 

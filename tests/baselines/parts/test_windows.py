@@ -19,11 +19,8 @@ def behind(size=4):
     return Windows(SourceBefore(source=2, target=8), target=8, size=size)
 
 
-@pytest.mark.parametrize("size", [2, 4, 5, 9])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("size", "stride"), [(2, 1), (4, 1), (4, 2), (4, 3), (5, 1), (5, 3), (9, 4)])
 def test_every_position_but_the_first_is_written_once_with_something_known_before_it(size, stride):
-    if stride >= size:
-        return
     written = []
     for first, known in alone(size).stretches(stride):
         assert 0 <= first < known
