@@ -18,7 +18,7 @@ from baselines.parts.blocks import spread
 from baselines.parts.calls import Calls
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.randomness import Noise
-from baselines.parts.windows import OfSource, Windows
+from baselines.parts.windows import OfSource, Windows, stretches
 from baselines.training import Data, Draws
 from harness.contracts import Sampling, TaskView
 from harness.design import Design
@@ -56,6 +56,13 @@ class WindowedAdapter(MaskedAdapter):
         return replace(design, unmasking=f"{design.unmasking}, window by window", length="the window that holds EOS")
 
     @classmethod
+    def least_steps(cls, max_tokens: int, **size: Any) -> int:
+        """One for each window."""
+        keys = cls.checked(size)
+        window = keys.get("window")
+        return 1 if window is None else len(stretches(max_tokens + 1, window, stride_of(keys)))
+
+    @classmethod
     def layout_for(cls, task: TaskView, **size: Any) -> Layout:
         """See `DiffusionAdapter`; the whole text where it fits the window."""
         layout, window = cls.make_layout(task), cls.checked(size).get("window")
@@ -70,8 +77,7 @@ class WindowedAdapter(MaskedAdapter):
 
     def stretches(self, windows: Windows) -> list[tuple[int, int]]:
         """See `Windows.stretches`."""
-        keys = self.keys
-        return windows.stretches(keys["stride"] or keys["window"] // 2)
+        return windows.stretches(stride_of(self.keys))
 
     def _loss(self, batch: Data, draws: Draws) -> Tensor:
         canvas, windows = canvas_of(batch), self.windows
@@ -104,3 +110,8 @@ class WindowedAdapter(MaskedAdapter):
         parts = [windows.to_write(canvas, first, known) for first, known in self.stretches(windows)]
         begun = [(number, part) for number, part in enumerate(parts) if not bool(part.given.all())]
         return torch.stack([super(WindowedAdapter, self).bounds(part, (*stream, number)) for number, part in begun]).sum(0)
+
+
+def stride_of(keys: Mapping[str, Any]) -> int:
+    """Positions by which a window moves: half of it, where nothing is said."""
+    return int(keys["stride"] or keys["window"] // 2)

@@ -46,6 +46,12 @@ def begins_with(model_class: Any, size: Mapping[str, Any]) -> Pretraining | Chec
     return asked(**size) if asked is not None else None
 
 
+def least_steps(model_class: Any, max_tokens: int, size: Mapping[str, Any]) -> int:
+    """Steps that a model of these keys needs at least, for texts of up to so many tokens; 1 where the class says nothing."""
+    asked = getattr(model_class, "least_steps", None)
+    return int(asked(max_tokens, **size)) if asked is not None else 1
+
+
 def construct(
     model_class: Any, specification: str | Mapping[str, Any] | None, task: TaskView, size: Mapping[str, Any]
 ) -> TextModel:

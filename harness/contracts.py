@@ -342,7 +342,9 @@ class TextModel(Protocol):
     neither what is learnt nor the likelihood, may be named in `sampling_keys`, a tuple: one training then serves all their
     values. `fit` does not hear of them; `load(folder, device, **keys)` gets those that the grid gives. A class that begins with
     another model offers `begins_with(**size) -> Pretraining | Checkpoint | None` as a class method; `fit` finds that model, as it
-    was saved, in `run.pretrained`. With a checkpoint the `TaskView` is one in the checkpoint's own tokens.
+    was saved, in `run.pretrained`. With a checkpoint the `TaskView` is one in the checkpoint's own tokens. A class that needs
+    several steps for a text offers `least_steps(max_tokens, **size) -> int` as a class method: once a grid knows how long its
+    texts get, it skips the cells with fewer.
     """
 
     design: Design

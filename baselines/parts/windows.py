@@ -49,17 +49,8 @@ class Windows:
         return canvas.ids[:, self.start + 1 :].tolist()
 
     def stretches(self, stride: int) -> list[tuple[int, int]]:
-        """The windows that write a whole text: where each begins, counted from BOS, and up to where the text is known before it.
-
-        The last one moves by less than the stride where that would lead beyond the canvas.
-
-        Args:
-            stride: positions that each window but the first writes.
-        """
-        found = [(0, 1)]
-        while (end := found[-1][0] + self.size) < self.text:
-            found.append((min(end + stride, self.text) - self.size, end))
-        return found
+        """See `stretches`, for whole texts behind BOS."""
+        return stretches(self.text, self.size, stride)
 
     def seen(self, canvas: Canvas, first: int | Int[Tensor, " B"]) -> Canvas:
         """What a network sees of whole canvases.
@@ -104,6 +95,22 @@ class Windows:
         last = (tokens - 1).clamp(max=self.text - self.size)
         anywhere = (tokens > self.size) & (share >= 0.5)
         return torch.where(anywhere, 1 + ((2 * share - 1) * last).long(), 0).clamp(max=self.text - self.size)
+
+
+def stretches(text: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """The windows that write a whole text: where each begins, counted from BOS, and up to where the text is known before it.
+
+    The last one moves by less than the stride where that would lead beyond the canvas.
+
+    Args:
+        text: positions of BOS and what stands behind it.
+        size: positions of a window.
+        stride: positions that each window but the first writes.
+    """
+    found = [(0, 1)]
+    while (end := found[-1][0] + size) < text:
+        found.append((min(end + stride, text) - size, end))
+    return found
 
 
 class OfSource:

@@ -115,6 +115,12 @@ class BD3LM(MaskedAdapter):
         return keys
 
     @classmethod
+    def least_steps(cls, max_tokens: int, **size: Any) -> int:
+        """One for each block; one by one, a step for each position is taken whatever is asked for."""
+        keys = cls.checked(size)
+        return 1 if keys["sampler"] == "first-hitting" else -(-max_tokens // keys["block"])
+
+    @classmethod
     def layout_for(cls, task: TaskView, **size: Any) -> Layout:
         """The target in blocks; a source beside it, for the prefix."""
         block = cls.checked(size)["block"]

@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.grid import Grid
+    from harness.runner.execute import Summary
+    from harness.runner.planned import Plan
     from harness.runner.pool import Pool
     from harness.tracking.records import Store
 
@@ -76,8 +78,6 @@ def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *,
         pool: starts workers, where there is anything left to do.
         retry_failed: whether to try again what failed.
     """
-    from harness.display import watching
-    from harness.runner.execute import run as execute
     from harness.runner.plan import make_plan
     from harness.tracking.records import Store
 
@@ -87,9 +87,18 @@ def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *,
     with closing(_nobody() if idle else pool()) as workers:
         workers.check(made.stages.values())
         _warn_of_another(opened, made.grid, file)
-        with watching(made) as listener:
-            summary = execute(made, opened, workers, listener, retry_failed=retry_failed)
-    _conclude(opened, made.grid, summary)
+        begun = _executed(made.beginning, opened, workers, retry_failed) if made.awaited else None
+        made = make_plan(grid, opened) if begun else made
+        summary = _executed(made, opened, workers, retry_failed)
+    _conclude(opened, made.grid, summary.after(begun) if begun else summary)
+
+
+def _executed(plan: "Plan", store: "Store", workers: "Pool", retry_failed: bool) -> "Summary":
+    from harness.display import watching
+    from harness.runner.execute import run as execute
+
+    with watching(plan) as listener:
+        return execute(plan, store, workers, listener, retry_failed=retry_failed)
 
 
 def _warn_of_another(store: "Store", grid: str, file: Path) -> None:
@@ -108,7 +117,7 @@ def _nobody() -> "Pool":
     return InProcessPool()
 
 
-def _conclude(store: "Store", grid: str, summary: Any) -> None:
+def _conclude(store: "Store", grid: str, summary: "Summary") -> None:
     from harness.display import duration
 
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in ("done", "cached", "failed", "blocked"))

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.construction import begins_with, design_of, sampling_keys
+from harness.construction import begins_with, design_of, least_steps, sampling_keys
 from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
 from harness.errors import GridError, HarnessError, ModelError
@@ -96,6 +96,15 @@ class Catalogue:
             return begins_with(self.model(entry.name), self.split(entry)[0])
         except (TypeError, ValueError, ModelError) as error:
             raise _refusal("model", entry, error) from error
+
+    def counts_steps(self, entry: ModelEntry) -> bool:
+        """Whether a model says how many steps it needs at least."""
+        return hasattr(self.model(entry.name), "least_steps")
+
+    def least_steps(self, entry: ModelEntry, max_tokens: int) -> int:
+        """Steps that a model needs at least for texts of up to so many tokens."""
+        model = self.model(entry.name)
+        return cast(int, self._once(("least", entry.content, max_tokens), lambda: least_steps(model, max_tokens, entry.options)))
 
     def split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
         """The options of an entry: those that decide what is learnt, and those that decide only how it samples."""

@@ -18,7 +18,7 @@ _COLUMNS = ("model", "task", "family", "schedule", "steps", "seed", "decode")
 
 def notes(plan: Plan, grid: Grid) -> list[str]:
     """What a reader of the plan might not expect: metrics that say nothing of a cell, resources that this machine has not."""
-    return [*_unmeasured(plan, grid), *_beyond_this_machine(plan)]
+    return [*_unmeasured(plan, grid), *_awaited(plan), *_beyond_this_machine(plan)]
 
 
 def _unmeasured(plan: Plan, grid: Grid) -> list[str]:
@@ -28,6 +28,10 @@ def _unmeasured(plan: Plan, grid: Grid) -> list[str]:
         for planned in plan.cells for metric in named if f"score/{bare(metric)}" not in planned.stages
     }  # fmt: skip
     return [f"metric {metric} is none for {family}: cells of {task} / {family} do without it" for metric, task, family in missing]
+
+
+def _awaited(plan: Plan) -> list[str]:
+    return ["cells with too few steps for how long their texts get are skipped once the texts are cut"] if plan.awaited else []
 
 
 def _beyond_this_machine(plan: Plan) -> list[str]:

@@ -4,7 +4,7 @@ import heapq
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.errors import GridError
@@ -45,6 +45,11 @@ class Summary:
     cached: int
     skipped: int
     seconds: float
+
+    def after(self, beginning: "Summary") -> "Summary":
+        """This run and that of its plan's beginning as one: what the beginning did is done here, not found."""
+        done, seconds = self.done + beginning.done, self.seconds + beginning.seconds
+        return replace(self, done=done, cached=self.cached - beginning.done, seconds=seconds)
 
 
 Listener = Callable[[StageEvent], None]

@@ -28,7 +28,7 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
 
     Args:
         grid: as read.
-        store: to tell what is finished; `None` looks nowhere.
+        store: to tell what is finished, and how long texts get where they are cut already; `None` looks nowhere.
         hardware: fingerprint of the machine on which latencies are measured; `None` = this one.
 
     Raises:
@@ -38,11 +38,11 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
     catalogue = Catalogue(grid.folder)
     if grid.judge.options:
         catalogue.design(grid.judge.model)
-    planner = _Planner(grid, catalogue, expand(grid, catalogue), hardware)
-    everything = [planner.planned(cell) for cell in planner.cells]
+    planner = _Planner(grid, catalogue, expand(grid, catalogue), hardware, store)
+    everything = [planner.planned(planner.measured(cell)) for cell in planner.cells]
     finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
     left = [stage for key, stage in planner.stages.items() if key not in finished]
-    return Plan(grid.grid, everything, planner.stages, finished, estimate(left, planner.counted))
+    return Plan(grid.grid, everything, planner.stages, finished, planner.awaited, estimate(left, planner.counted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class _Scoring:
 class _Planner:
     """Makes the stages of one grid, each of them once."""
 
-    def __init__(self, grid: Grid, catalogue: Catalogue, cells: list[Cell], hardware: str | None) -> None:
-        self.grid, self.catalogue, self.cells = grid, catalogue, cells
+    def __init__(self, grid: Grid, catalogue: Catalogue, cells: list[Cell], hardware: str | None, store: Store | None) -> None:
+        self.grid, self.catalogue, self.cells, self.store = grid, catalogue, cells, store
         self.profile: Profile = profile(grid.profile)
         self.batches = batches(grid, self.profile)
         gpus = grid.resources_of("time").gpus
@@ -77,6 +77,7 @@ class _Planner:
         self.badges = ["unmatched: compute"] if len(set(map(canonical, self.budgets.values()))) > 1 else []
         self._sources: dict[tuple[Group, str], Source] = {}
         self._designs: dict[str, dict[str, Any]] = {}
+        self._lengths: dict[str, int | None] = {}
         self._tokenized: dict[tuple[str, str, str, Checkpoint | None], Stage] = {}
         self._fitted: dict[tuple[str, str, Any, int], Stage] = {}
         self._pretrained: dict[tuple[str, str], Stage] = {}
@@ -143,6 +144,28 @@ class _Planner:
 
     def _labels(self) -> list[str]:
         return [entry.title for entry in self.grid.models]
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """See `Plan`."""
+        return frozenset(key for key, length in self._lengths.items() if length is None)
+
+    def measured(self, cell: Cell) -> Cell:
+        """A cell, skipped where its model needs more steps for texts as long as those of its task."""
+        if cell.reason is not None or cell.steps is None or not self.catalogue.counts_steps(cell.model):
+            return cell
+        length = self._length(self._tokenize_for(cell).key)
+        least = 1 if length is None else self.catalogue.least_steps(cell.model, length)
+        if cell.steps >= least:
+            return cell
+        return replace(cell, reason=f"{cell.model.title} needs {least} steps at least for texts of {length} tokens")
+
+    def _length(self, key: str) -> int | None:
+        """Tokens of the longest target of a task that is cut already."""
+        if key not in self._lengths:
+            found = self.store.record(key) if self.store is not None else None
+            self._lengths[key] = None if found is None else int(found.result["max_tokens"])
+        return self._lengths[key]
 
     def planned(self, cell: Cell) -> PlannedCell:
         """A cell with all its stages, none where it is skipped."""

@@ -1,7 +1,7 @@
 """What a grid comes to: cells with their stages, and what is left of them to be done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,8 @@ class Plan:
         everything: all cells in the grid's order, skipped ones among them.
         stages: key -> stage, inputs first.
         finished: keys that have a record already.
+        awaited: keys of stages that cut texts, where how long they get decides which cells are skipped: until they have a record,
+            no cell is skipped for that.
         estimate: time and memory of what is left.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     everything: list[PlannedCell]
     stages: dict[str, Stage]
     finished: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
     estimate: Estimate = field(default_factory=lambda: estimate([]))
 
     @cached_property
@@ -74,6 +77,11 @@ class Plan:
     def trainings(self) -> list[Stage]:
         """All fit stages, the judges' included."""
         return [stage for stage in self.stages.values() if stage.kind == "fit"]
+
+    @property
+    def beginning(self) -> "Plan":
+        """The plan with no stage but the awaited ones."""
+        return replace(self, stages={key: stage for key, stage in self.stages.items() if key in self.awaited})
 
     @cached_property
     def _cells_of(self) -> dict[str, list[str]]:

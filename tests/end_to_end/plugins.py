@@ -165,6 +165,14 @@ class Diffuser(Parrot):
     )  # fmt: skip
 
 
+class Stepwise(Diffuser):
+    """Wants a step for each token."""
+
+    @classmethod
+    def least_steps(cls, max_tokens, **size):
+        return max_tokens
+
+
 class Accented(Diffuser):
     """One training, any accent; what is learnt does not hear of it."""
 

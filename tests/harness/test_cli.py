@@ -185,6 +185,28 @@ def test_a_plan_says_what_this_machine_has_not_and_which_metrics_are_silent(grid
     assert len(json.loads(call("plan", grid, "--store", tmp_path / "s", "--json")[1])["notes"]) == 3
 
 
+def test_too_few_steps_for_the_texts_are_skipped_before_anything_is_trained(grid, tmp_path):
+    stepwise = f"models: [{{name: {PLUGINS}:Stepwise, trick: raise}}, {{name: {PLUGINS}:Diffuser}}]"
+    grid.write_text("\n".join([stepwise, *grid.read_text().splitlines()[1:], "steps: [7, 8]\n"]))
+    store = tmp_path / "runs"
+    text = call("plan", grid, "--store", store)[1]
+    assert "Grid tiny: 4 cells, 0 skipped." in text
+    assert "- note: cells with too few steps for how long their texts get are skipped once the texts are cut" in text
+
+    code, text = call("run", grid, "--store", store, "--pool", "serial")
+    assert code == 1
+    assert "stages 8 done, 0 cached, 1 failed, 3 blocked; cells skipped 1;" in text
+    text = call("plan", grid, "--store", store)[1]
+    assert "Grid tiny: 3 cells, 1 skipped." in text
+    assert "- skipped: Stepwise\\[trick=raise\\] needs 8 steps at least for texts of 8 tokens" in text
+    assert "note:" not in text
+
+    grid.write_text(grid.read_text().replace("[7, 8]", "[6, 7]").replace(f", {{name: {PLUGINS}:Diffuser}}", ""))
+    code, text = call("run", grid, "--store", store, "--pool", "serial")
+    assert "stages 0 done, 1 cached, 0 failed, 0 blocked; cells skipped 2;" in text
+    assert code == 0
+
+
 def test_a_value_that_is_no_yaml_is_refused(monkeypatch, capsys):
     code, said = main(monkeypatch, capsys, "check", BABBLER, "--set", "width=: [")
     assert code == 2

@@ -296,6 +296,16 @@ def test_fewer_steps_than_blocks_are_refused():
         tiny(BD3LM, block=2).generate(requests(1), Sampling(steps=2))
 
 
+@pytest.mark.parametrize("keys", [{}, {"block": 2}, {"block": 4}, {"block": 6}, {"sampler": "first-hitting"}], ids=str)
+def test_the_least_steps_that_a_grid_hears_of_are_enough(keys):
+    least = BD3LM.least_steps(LENGTH, **keys)
+    model = tiny(BD3LM, **keys)
+    assert len(model.generate(requests(2), Sampling(steps=least))) == 2
+    if least > 1:
+        with pytest.raises(ModelError):
+            model.generate(requests(2), Sampling(steps=least - 1))
+
+
 # --- how texts end -----------------------------------------------------------------------------------------------------
 def test_what_stands_behind_the_block_of_the_end_is_given():
     layout = tiny(BD3LM, block=2).layout

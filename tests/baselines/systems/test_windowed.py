@@ -81,6 +81,12 @@ def test_every_window_takes_a_step_at_least():
         tiny(MDLM, length=8, window=4, stride=2).generate(longer(1), Sampling(steps=3))
 
 
+@pytest.mark.parametrize("keys", [{}, {"window": 4}, {"window": 4, "stride": 1}, {"window": 8}, {"window": 9}], ids=str)
+def test_the_least_steps_that_a_grid_hears_of_are_those_of_its_windows(keys):
+    model = tiny(MDLM, length=8, **keys)
+    assert MDLM.least_steps(8, **keys) == (1 if model.windows is None else len(model.stretches(model.windows)))
+
+
 def test_samples_have_the_law_of_the_windows_one_after_the_other():
     """BOS and three tokens through windows of three: two are written in two steps, then one behind them; false alarm 1e-5.
 
