@@ -9,7 +9,10 @@ from torch.nn.functional import gelu, silu
 
 from baselines.networks.attention import BidirectionalAttention, Rotary, SelfAttention
 
-Modulation = Float[Tensor, "B #L 4 D"] | None
+Moved = tuple[Float[Tensor, "B #L D"], Float[Tensor, "B #L D"]]
+"""What a norm is told: a shift, and a factor."""
+Modulation = tuple[Moved, Moved] | None
+"""What the two norms of a block are told."""
 Condition = Float[Tensor, "B C"] | Float[Tensor, "B L C"]
 
 
@@ -56,20 +59,21 @@ class Block(nn.Module):
         present: Bool[Tensor, "B L"] | None = None,
         modulation: Modulation = None,
     ) -> Float[Tensor, "B L D"]:
-        """The first half: positions look at each other; `modulation` starts with shift and scale of this norm."""
-        inner = modulated(self.norm_attention(x), modulation, 0)
+        """The first half: positions look at each other; the first part of `modulation` is for its norm."""
+        inner = modulated(self.norm_attention(x), modulation and modulation[0])
         return x + self.dropout(self.attention(inner, table, present))
 
     def transform(self, x: Float[Tensor, "B L D"], modulation: Modulation = None) -> Float[Tensor, "B L D"]:
-        """The second half: every position by itself; `modulation` ends with shift and scale of this norm."""
-        return x + self.dropout(self.mlp(modulated(self.norm_mlp(x), modulation, 2)))
+        """The second half: every position by itself; the second part of `modulation` is for its norm."""
+        return x + self.dropout(self.mlp(modulated(self.norm_mlp(x), modulation and modulation[1])))
 
 
-def modulated(x: Float[Tensor, "B L D"], modulation: Modulation, first: int) -> Float[Tensor, "B L D"]:
-    """Return x * (1 + scale) + shift, with shift and scale at `first` and `first + 1`; x itself where there is no modulation."""
-    if modulation is None:
+def modulated(x: Float[Tensor, "B L D"], told: Moved | None) -> Float[Tensor, "B L D"]:
+    """Return x times the factor plus the shift; x itself where nothing is told."""
+    if told is None:
         return x
-    return modulation[:, :, first] + x * (1 + modulation[:, :, first + 1])
+    shift, factor = told
+    return shift + x * factor
 
 
 class Transformer(nn.Module):
@@ -161,10 +165,13 @@ class Modulate(nn.Module):
         self.project = nn.Linear(condition_width, 4 * width)
         self.offsets = nn.Parameter(torch.zeros(layers, 4, width))
 
-    def forward(self, condition: Condition) -> list[Float[Tensor, "B L 4 D"]]:
+    def forward(self, condition: Condition) -> list[Modulation]:
         """One modulation per block, of length 1 where the condition has no positions."""
         shared = self.project(silu(condition if condition.dim() == 3 else condition[:, None])).unflatten(-1, (4, -1))
-        return list(shared + self.offsets[:, None, None])
+        both = (shared + self.offsets[:, None, None]).unflatten(-2, (2, 2))  # of each block the two norms, shift and scale
+        shifts, factors = both[..., 0, :].unbind(-2), (1 + both[..., 1, :]).unbind(-2)
+        first, second = (zip(*(part.unbind() for part in norm), strict=True) for norm in zip(shifts, factors, strict=True))
+        return list(zip(first, second, strict=True))
 
     def initialise_own(self, generator: torch.Generator) -> None:
         """Zero: the first network is the unconditioned one."""

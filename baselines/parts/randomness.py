@@ -6,6 +6,7 @@ to the key and once to each counter, in int64 arithmetic that is the same on eve
 """
 
 import math
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -45,6 +46,10 @@ class Noise:
         self.seeds = seeds.to(torch.int64)
         self.stream = stream
 
+    @cached_property
+    def _key(self) -> Int[Tensor, " B"]:
+        return _mix(self.seeds + _signed(_GOLDEN * (self.stream + 1)))
+
     def split(self, stream: int) -> "Noise":
         """The same requests, another stream."""
         return Noise(self.seeds, stream)
@@ -60,8 +65,7 @@ class Noise:
             step: number of the step, one for all requests or one each.
             shape: shape of one request's draws.
         """
-        key = _mix(self.seeds + _signed(_GOLDEN * (self.stream + 1)))
-        key = _mix(key + _GOLDEN * (torch.as_tensor(step, device=key.device) + 1))
+        key = _mix(self._key + (_signed(_GOLDEN * (step + 1)) if isinstance(step, int) else _GOLDEN * (step + 1)))
         counters = torch.arange(1, math.prod(shape) + 1, device=key.device) * _GOLDEN
         bits = _shift_right(_mix(key[:, None] + counters), 12)
         return ((bits.to(torch.float64) + 0.5) * 2.0**-52).view(-1, *shape)

@@ -96,8 +96,7 @@ def log_scores(kernel: Mixing, logits: Float[Tensor, "M W"], alpha: Amount) -> F
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(kernel, Absorbing):
         return logits
-    kept = bounded(alpha)
-    return logits + (torch.log(kept / (1 - kept)) - math.log(kernel.mask))[:, None].to(logits.dtype)
+    return logits + (torch.logit(bounded(alpha)) - math.log(kernel.mask))[:, None].to(logits.dtype)
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------
@@ -163,6 +162,7 @@ class Leap:
         kernel: the noise.
         x_t: the states there.
         log_score: of the tokens.
+        total: of the scores of all tokens but x_t.
         gain, loss: of each position.
         stay: weight of x_t.
     """
@@ -170,6 +170,7 @@ class Leap:
     kernel: Mixing
     x_t: Tokens
     log_score: Scores
+    total: Amount
     gain: Amount
     loss: Amount
     stay: Amount
@@ -177,19 +178,21 @@ class Leap:
     @property
     def moves(self) -> Scores:
         """Weights of the tokens, 0 at x_t itself."""
-        tokens = self.kernel.stationary[: self.log_score.shape[-1]]
         weights = self.log_score.double().exp() * self.gain[:, None]
-        return _without_own(weights if _is_absorbing(self.kernel) else weights - self.loss[:, None] * tokens, self.x_t)
+        if _is_absorbing(self.kernel):  # where x_t is a token, nothing is gained
+            return weights
+        tokens = self.kernel.stationary[: self.log_score.shape[-1]]
+        return _without_own(weights - self.loss[:, None] * tokens, self.x_t)
 
     def left(self) -> Amount:
         """The probability that x_t is left."""
-        gained = self.gain * total_score(self.log_score, self.x_t)
-        away = gained if _is_absorbing(self.kernel) else self.moves.clamp_min(0).sum(-1)
+        away = self.gain * self.total if _is_absorbing(self.kernel) else self.moves.clamp_min(0).sum(-1)
         return away / (away + self.stay.clamp_min(0))
 
-    def of(self, rows: Bool[Tensor, " M"]) -> "Leap":
+    def of(self, rows: Int[Tensor, " C"]) -> "Leap":
         """Of some of the positions."""
-        return Leap(self.kernel, *(values[rows] for values in (self.x_t, self.log_score, self.gain, self.loss, self.stay)))
+        values = self.x_t, self.log_score, self.total, self.gain, self.loss, self.stay
+        return Leap(self.kernel, *(value[rows] for value in values))
 
     def to_tokens(self) -> "Leap":
         """Without staying where no token is: the mask is left for sure."""
@@ -206,8 +209,8 @@ Law = Callable[[Mixing, Scores, Tokens, Amount], Leap]
 
 def reverse_rates(kernel: Mixing, log_score: Scores, x_t: Tokens) -> Leap:
     """Rates of the reverse process per unit of total noise; those of staying make the rows sum to 0."""
-    rate = kernel.stationary[x_t]
-    return Leap(kernel, x_t, log_score, rate, torch.zeros_like(rate), -rate * total_score(log_score, x_t))
+    rate, total = kernel.stationary[x_t], total_score(kernel, log_score, x_t)
+    return Leap(kernel, x_t, log_score, total, rate, torch.zeros_like(rate), -rate * total)
 
 
 def euler(kernel: Mixing, log_score: Scores, x_t: Tokens, noise: Amount) -> Leap:
@@ -228,17 +231,21 @@ def analytic(kernel: Mixing, log_score: Scores, x_t: Tokens, kept: Amount) -> Le
     Args:
         kept: exp(-d), what the noise between the two times leaves.
     """
-    law = kernel.stationary[x_t]
-    lost = (1 - kept) * (1 + total_score(log_score, x_t))
-    gain = (1 - kept) * law / kept
-    return Leap(kernel, x_t, log_score, gain, gain * lost, (1 - lost * law) / kept * (kept + (1 - kept) * law))
+    law, total, noise = kernel.stationary[x_t], total_score(kernel, log_score, x_t), 1 - kept
+    lost, gain = noise * (1 + total), noise * law / kept
+    return Leap(kernel, x_t, log_score, total, gain, gain * lost, (1 - lost * law) / kept * (kept + noise * law))
 
 
-def total_score(log_score: Scores, x_t: Tokens) -> Amount:
-    """The sum of the scores of all tokens but x_t, in float64."""
+def total_score(kernel: Mixing, log_score: Scores, x_t: Tokens) -> Amount:
+    """The sum of the scores of all tokens but x_t, added up in the precision that they have.
+
+    Under absorbing noise of all tokens: masks are none, and from tokens nothing leads away, whatever the sum.
+    """
     scores = log_score.exp()
+    if _is_absorbing(kernel):
+        return scores.sum(-1).double()
     own = scores.gather(-1, x_t.clamp_max(scores.shape[-1] - 1)[:, None])[:, 0]
-    return scores.sum(-1, dtype=torch.float64) - own.masked_fill(x_t >= scores.shape[-1], 0.0)
+    return scores.sum(-1).double() - own.masked_fill(x_t >= scores.shape[-1], 0.0)
 
 
 def _is_absorbing(kernel: Mixing) -> bool:
@@ -305,18 +312,17 @@ def leapt(
     if not isinstance(kernel, Mixing):
         raise TypeError(f"scores need noise that mixes with a fixed law; {type(kernel).__name__} does not")
     moved = changeable(kernel, x_t, alpha_t)
-    if not bool(moved.any()):
+    places = moved.flatten().nonzero()[:, 0]
+    if not len(places):
         return x_t
-    logits, here, uniform = estimate.raw_at(moved), x_t[moved], noise[moved]
-    alpha, amount = (level.expand(x_t.shape)[moved] for level in (alpha_t, amount))
-    drawn = here.clone()
+    logits, here, uniform = estimate.raw_at(moved), x_t.flatten()[places], noise.flatten(0, 1)[places]
+    alpha, amount = (level.expand(x_t.shape).flatten()[places] for level in (alpha_t, amount))
+    x_s = x_t.flatten()
     block = max(1, BLOCK // logits.shape[-1])
     for start in range(0, len(here), block):
         part = slice(start, start + block)
         leap = law(kernel, log_scores(kernel, logits[part], alpha[part]), here[part], amount[part])
         leap = leap.to_tokens() if final else leap
-        left = uniform[part, 0] < leap.left()
-        drawn[part][left] = categorical(leap.of(left).moves.clamp_min(0), uniform[part, 1][left])
-    x_s = x_t.clone()
-    x_s[moved] = drawn
-    return x_s
+        left = (uniform[part, 0] < leap.left()).nonzero()[:, 0]
+        x_s = x_s.index_put((places[part][left],), categorical(leap.of(left).moves.clamp_min(0), uniform[part, 1][left]))
+    return x_s.view_as(x_t)
