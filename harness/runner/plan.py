@@ -39,7 +39,7 @@ def make_plan(grid: Grid, store: Store | None = None, *, hardware: str | None = 
     if grid.judge.options:
         catalogue.design(grid.judge.model)
     planner = _Planner(grid, catalogue, expand(grid, catalogue), hardware, store)
-    everything = [planner.planned(planner.measured(cell)) for cell in planner.cells]
+    everything = [planner.planned(planner.checked(cell)) for cell in planner.cells]
     finished = frozenset(store.keys()[0] & planner.stages.keys()) if store is not None else frozenset()
     left = [stage for key, stage in planner.stages.items() if key not in finished]
     return Plan(grid.grid, everything, planner.stages, finished, planner.awaited, estimate(left, planner.counted))
@@ -150,7 +150,7 @@ class _Planner:
         """See `Plan`."""
         return frozenset(key for key, length in self._lengths.items() if length is None)
 
-    def measured(self, cell: Cell) -> Cell:
+    def checked(self, cell: Cell) -> Cell:
         """A cell, skipped where its model needs more steps for texts as long as those of its task."""
         if cell.reason is not None or cell.steps is None or not self.catalogue.counts_steps(cell.model):
             return cell
