@@ -54,7 +54,7 @@ class TokenDenoiser(nn.Module):
         """
         read = x_t @ self.embedding.weight if x_t.is_floating_point() else self.embedding(x_t)
         embedded = read + self.places.weight[: x_t.shape[1]]
-        hidden = self.transformer(embedded, condition=None if self.time is None else self.time(time))
+        hidden = self.transformer.begin(embedded, condition=None if self.time is None else self.time(time))
         return Readout(hidden, self.logits, normalised)
 
     def logits(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:

@@ -1,6 +1,7 @@
 """One small pre-norm transformer for every system: LayerNorm, rotary attention, GELU, optionally told the time."""
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
 from baselines.networks.attention import BidirectionalAttention, Rotary, SelfAttention
+from baselines.parts.estimates import Late
 
-Moved = tuple[Float[Tensor, "B #L D"], Float[Tensor, "B #L D"]]
+Moved = tuple[Float[Tensor, "... D"], Float[Tensor, "... D"]]
 """What a norm is told: a shift, and a factor."""
 Modulation = tuple[Moved, Moved] | None
 """What the two norms of a block are told."""
@@ -63,12 +65,12 @@ class Block(nn.Module):
         inner = modulated(self.norm_attention(x), modulation and modulation[0])
         return x + self.dropout(self.attention(inner, table, present))
 
-    def transform(self, x: Float[Tensor, "B L D"], modulation: Modulation = None) -> Float[Tensor, "B L D"]:
+    def transform(self, x: Float[Tensor, "*batch D"], modulation: Modulation = None) -> Float[Tensor, "*batch D"]:
         """The second half: every position by itself; the second part of `modulation` is for its norm."""
         return x + self.dropout(self.mlp(modulated(self.norm_mlp(x), modulation and modulation[1])))
 
 
-def modulated(x: Float[Tensor, "B L D"], told: Moved | None) -> Float[Tensor, "B L D"]:
+def modulated(x: Float[Tensor, "*batch D"], told: Moved | None) -> Float[Tensor, "*batch D"]:
     """Return x times the factor plus the shift; x itself where nothing is told."""
     if told is None:
         return x
@@ -126,11 +128,25 @@ class Transformer(nn.Module):
         Raises:
             ValueError: a condition is missing, or given to a network built without.
         """
+        return self.begin(x, condition=condition, present=present).whole
+
+    def begin(
+        self, x: Float[Tensor, "B L D"], *, condition: Condition | None = None, present: Bool[Tensor, "B L"] | None = None
+    ) -> Late:
+        """All of it but what the last block does to every position by itself, and the norm; see `forward`."""
         table = self.rotary(x.shape[1], x.device)
-        for block, modulation in zip(self.blocks, self.modulations(condition), strict=True):
+        *before, last = zip(self.blocks, self.modulations(condition), strict=True)
+        for block, modulation in before:
             assert isinstance(block, Block)
             x = block.transform(block.mix(x, table, present, modulation), modulation)
-        return self.norm(x)
+        block, modulation = last
+        assert isinstance(block, Block)
+        return Late(block.mix(x, table, present, modulation), partial(self._finish, block, modulation))
+
+    def _finish(
+        self, block: Block, modulation: Modulation, x: Float[Tensor, "*batch D"], chosen: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "*batch D"]:
+        return self.norm(block.transform(x, modulation if chosen is None else told_at(modulation, chosen)))
 
     def modulations(self, condition: Condition | None) -> list[Modulation]:
         """What each block's norms are told.
@@ -149,6 +165,15 @@ class Transformer(nn.Module):
         for name, parameter in self.blocks.named_parameters():
             if name.endswith(("attention.out.weight", "mlp.down.weight")):
                 parameter.data.mul_(scale)
+
+
+def told_at(modulation: Modulation, chosen: Bool[Tensor, "B L"]) -> Modulation:
+    """What norms are told at some positions, in their order."""
+    if modulation is None:
+        return None
+    rows, places = chosen.nonzero(as_tuple=True)
+    first, second = ([part[rows, places if part.shape[1] > 1 else 0] for part in norm] for norm in modulation)
+    return (first[0], first[1]), (second[0], second[1])
 
 
 class Modulate(nn.Module):

@@ -1,6 +1,7 @@
 """Estimates of x0: what denoisers give back, whatever their networks predict; made and read only where they are looked at."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -77,6 +78,29 @@ def pieces_of(chosen: Bool[Tensor, "B L"]) -> Iterator[Bool[Tensor, "B L"]]:
         yield piece
 
 
+class Late:
+    """Hidden states whose last part is made of every position by itself, and only where they are looked at.
+
+    Args:
+        states: what they are made of.
+        finish: makes them, of the states of some positions, or of all (`None`).
+    """
+
+    def __init__(
+        self, states: Float[Tensor, "B L E"], finish: Callable[[Float[Tensor, "... E"], Bool[Tensor, "B L"] | None], Tensor]
+    ) -> None:
+        self.states, self.finish = states, finish
+
+    @cached_property
+    def whole(self) -> Float[Tensor, "B L D"]:
+        """At all positions."""
+        return self.finish(self.states, None)
+
+    def at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M D"]:
+        """At some positions, in their order; made anew unless all were made."""
+        return self.whole[chosen] if "whole" in self.__dict__ else self.finish(self.states[chosen], chosen)
+
+
 class Readout(Estimate):
     """Log-probabilities over tokens that are read off hidden states only where they are looked at.
 
@@ -87,10 +111,15 @@ class Readout(Estimate):
     """
 
     def __init__(
-        self, hidden: Float[Tensor, "B L D"], head: Callable[[Tensor], Tensor], normalised: Callable[[Tensor], Tensor]
+        self, hidden: Float[Tensor, "B L D"] | Late, head: Callable[[Tensor], Tensor], normalised: Callable[[Tensor], Tensor]
     ) -> None:
-        self.hidden, self.head, self.normalised = hidden, head, normalised
+        self._hidden, self.head, self.normalised = hidden, head, normalised
         self._whole: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def hidden(self) -> Float[Tensor, "B L D"]:
+        """Last hidden states of all positions."""
+        return self._hidden.whole if isinstance(self._hidden, Late) else self._hidden
 
     @property
     def x0_hat(self) -> Tensor:
@@ -114,11 +143,12 @@ class Readout(Estimate):
 
     def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self.head(self.hidden[chosen])
+        return self.head(self._hidden.at(chosen) if isinstance(self._hidden, Late) else self._hidden[chosen])
 
     def everywhere(self) -> Bool[Tensor, "B L"]:
         """See `Estimate`."""
-        return torch.ones_like(self.hidden[..., 0], dtype=torch.bool)
+        states = self._hidden.states if isinstance(self._hidden, Late) else self._hidden
+        return torch.ones_like(states[..., 0], dtype=torch.bool)
 
 
 class Wrapped(Estimate):

@@ -52,6 +52,18 @@ def test_a_fresh_condition_changes_nothing_and_a_trained_one_does():
     assert torch.allclose(per_sequence, per_position, atol=1e-5)
 
 
+@pytest.mark.parametrize("told", ["nothing", "once", "everywhere"])
+def test_what_is_finished_at_some_positions_is_what_stands_there(told):
+    built = network(condition_width=None if told == "nothing" else 32)
+    generator = torch.Generator().manual_seed(5)
+    x, chosen = torch.randn(3, 5, 32, generator=generator), torch.rand(3, 5, generator=generator) < 0.4
+    condition = {"nothing": None, "once": torch.randn(3, 32), "everywhere": torch.randn(3, 5, 32)}[told]
+    if condition is not None:
+        torch.nn.init.normal_(built.modulate.project.weight, generator=generator)
+    assert 0 < chosen.sum() < 15
+    assert torch.allclose(built.begin(x, condition=condition).at(chosen), built(x, condition=condition)[chosen], atol=1e-5)
+
+
 def test_a_missing_or_needless_condition_is_refused():
     x = torch.zeros(1, 3, 32)
     with pytest.raises(ValueError, match="built with `condition_width`"):

@@ -6,7 +6,7 @@ import torch
 from baselines.parts.calls import among, counted
 from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Tempered, select
-from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate, Readout
+from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate, Late, Readout
 from baselines.parts.guidance import ConditionDropout, Guided, Mixed
 from baselines.training import Draws
 
@@ -35,6 +35,22 @@ def test_a_readout_reads_what_is_looked_at():
     torch.testing.assert_close(some, readout.x0_hat[CHOSEN])
     assert torch.equal(readout.raw, head(hidden))
     assert read == [3, 9]
+
+
+def test_hidden_states_are_finished_where_they_are_looked_at():
+    head, states, finished = torch.nn.Linear(4, 5), torch.randn(3, 3, 4), []
+
+    def finish(some, chosen):
+        finished.append(None if chosen is None else int(chosen.sum()))
+        return 2 * some
+
+    readout = Readout(Late(states, finish), head, lambda values: values.log_softmax(-1))
+    assert bool(readout.everywhere().all())
+    torch.testing.assert_close(readout.raw_at(CHOSEN), head(2 * states)[CHOSEN])
+    assert finished == [3]
+    assert torch.equal(readout.hidden, 2 * states)
+    torch.testing.assert_close(readout.at(CHOSEN), readout.x0_hat[CHOSEN])
+    assert finished == [3, None]
 
 
 def test_a_deferred_estimate_asks_for_the_rows_that_are_looked_at():

@@ -96,7 +96,7 @@ def test_the_network_reads_probabilities_as_mixed_embeddings():
     hard = network(ids, time, given, None).x0_hat
     torch.testing.assert_close(network(torch.nn.functional.one_hot(ids, 5).float(), time, given, None).x0_hat, hard)
     heard = []
-    network.transformer.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
+    network.transformer.blocks[0].norm_attention.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
     network(torch.full((1, 4, 5), 0.2), time, given, None)
     mean = network.embedding.weight.mean(0) + network.places.weight
     torch.testing.assert_close(heard[0][0], mean)

@@ -49,9 +49,10 @@ def test_estimates_name_no_mask_and_what_is_not_masked_is_not_estimated():
     step = a_step(model, 0.5)
     assert step.estimate.x0_hat.shape[-1] == model.kernel.mask == len(model.task.tokenizer)
     assert torch.allclose(step.estimate.x0_hat.exp().sum(-1), torch.ones(16, LENGTH))
-    step.estimate.hidden.retain_grad()
+    hidden = step.estimate.hidden
+    hidden.retain_grad()
     model.diffusion.objective(step).sum().backward()
-    moved = step.estimate.hidden.grad.abs().sum(-1) > 0
+    moved = hidden.grad.abs().sum(-1) > 0
     assert torch.equal(moved, step.x_t == model.kernel.mask)
 
 
