@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from harness.contracts import Checkpoint, Pretraining, TaskView, TextModel
@@ -46,10 +47,10 @@ def begins_with(model_class: Any, size: Mapping[str, Any]) -> Pretraining | Chec
     return asked(**size) if asked is not None else None
 
 
-def least_steps(model_class: Any, max_tokens: int, size: Mapping[str, Any]) -> int:
-    """Steps that a model of these keys needs at least, for texts of up to so many tokens; 1 where the class says nothing."""
+def least_steps(model_class: Any, size: Mapping[str, Any]) -> Callable[[int], int] | None:
+    """How many steps a model of these keys needs for texts of up to so many tokens; `None` where any number will do."""
     asked = getattr(model_class, "least_steps", None)
-    return int(asked(max_tokens, **size)) if asked is not None else 1
+    return None if asked is None else partial(asked, **size)
 
 
 def construct(

@@ -12,7 +12,7 @@ from baselines.networks.attention import BidirectionalAttention, Rotary, SelfAtt
 from baselines.parts.estimates import Late
 
 Moved = tuple[Float[Tensor, "... D"], Float[Tensor, "... D"]]
-"""What a norm is told: a shift, and a factor."""
+"""What a norm is told: a shift, and a factor; "B #L D", or "M D" of chosen positions."""
 Modulation = tuple[Moved, Moved] | None
 """What the two norms of a block are told."""
 Condition = Float[Tensor, "B C"] | Float[Tensor, "B L C"]

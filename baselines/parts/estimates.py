@@ -105,7 +105,7 @@ class Readout(Estimate):
     """Log-probabilities over tokens that are read off hidden states only where they are looked at.
 
     Args:
-        hidden: last hidden states.
+        hidden: last hidden states, made or not.
         head: makes logits of hidden states.
         normalised: makes log-probabilities of logits.
     """
@@ -113,13 +113,14 @@ class Readout(Estimate):
     def __init__(
         self, hidden: Float[Tensor, "B L D"] | Late, head: Callable[[Tensor], Tensor], normalised: Callable[[Tensor], Tensor]
     ) -> None:
-        self._hidden, self.head, self.normalised = hidden, head, normalised
+        self._hidden = hidden if isinstance(hidden, Late) else Late(hidden, lambda states, chosen: states)
+        self.head, self.normalised = head, normalised
         self._whole: tuple[Tensor, Tensor] | None = None
 
     @property
     def hidden(self) -> Float[Tensor, "B L D"]:
         """Last hidden states of all positions."""
-        return self._hidden.whole if isinstance(self._hidden, Late) else self._hidden
+        return self._hidden.whole
 
     @property
     def x0_hat(self) -> Tensor:
@@ -143,12 +144,11 @@ class Readout(Estimate):
 
     def raw_at(self, chosen: Bool[Tensor, "B L"]) -> Float[Tensor, "M W"]:
         """See `Estimate`."""
-        return self.head(self._hidden.at(chosen) if isinstance(self._hidden, Late) else self._hidden[chosen])
+        return self.head(self._hidden.at(chosen))
 
     def everywhere(self) -> Bool[Tensor, "B L"]:
         """See `Estimate`."""
-        states = self._hidden.states if isinstance(self._hidden, Late) else self._hidden
-        return torch.ones_like(states[..., 0], dtype=torch.bool)
+        return torch.ones_like(self._hidden.states[..., 0], dtype=torch.bool)
 
 
 class Wrapped(Estimate):

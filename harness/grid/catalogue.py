@@ -97,14 +97,9 @@ class Catalogue:
         except (TypeError, ValueError, ModelError) as error:
             raise _refusal("model", entry, error) from error
 
-    def counts_steps(self, entry: ModelEntry) -> bool:
-        """Whether a model says how many steps it needs at least."""
-        return hasattr(self.model(entry.name), "least_steps")
-
-    def least_steps(self, entry: ModelEntry, max_tokens: int) -> int:
-        """Steps that a model needs at least for texts of up to so many tokens."""
-        model = self.model(entry.name)
-        return cast(int, self._once(("least", entry.content, max_tokens), lambda: least_steps(model, max_tokens, entry.options)))
+    def least_steps(self, entry: ModelEntry) -> Callable[[int], int] | None:
+        """How many steps a model needs for texts of up to so many tokens; `None` where any number will do."""
+        return least_steps(self.model(entry.name), entry.options)
 
     def split(self, entry: ModelEntry) -> tuple[dict[str, Any], dict[str, Any]]:
         """The options of an entry: those that decide what is learnt, and those that decide only how it samples."""

@@ -152,11 +152,11 @@ class _Planner:
 
     def checked(self, cell: Cell) -> Cell:
         """A cell, skipped where its model needs more steps for texts as long as those of its task."""
-        if cell.reason is not None or cell.steps is None or not self.catalogue.counts_steps(cell.model):
+        needed = self.catalogue.least_steps(cell.model)
+        if cell.reason is not None or cell.steps is None or needed is None:
             return cell
         length = self._length(self._tokenize_for(cell).key)
-        least = 1 if length is None else self.catalogue.least_steps(cell.model, length)
-        if cell.steps >= least:
+        if length is None or cell.steps >= (least := needed(length)):
             return cell
         return replace(cell, reason=f"{cell.model.title} needs {least} steps at least for texts of {length} tokens")
 
