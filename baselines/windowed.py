@@ -50,10 +50,10 @@ class WindowedAdapter(MaskedAdapter):
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """See `MaskedAdapter`; windows are written one after the other."""
-        design = super().design_for(**size)
-        if cls.checked(size).get("window") is None:
+        design, window = super().design_for(**size), cls.checked(size).get("window")
+        if window is None:
             return design
-        return replace(design, unmasking=f"{design.unmasking}, window by window", length="the window that holds EOS")
+        return replace(design, unmasking=f"{design.unmasking}, in windows of {window}", length="the window that holds EOS")
 
     @classmethod
     def least_steps(cls, max_tokens: int, **size: Any) -> int:

@@ -15,7 +15,7 @@ from harness.cli.results import published
 from harness.errors import GridError, PublishError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from harness.grid import Grid
     from harness.runner.execute import Summary
@@ -87,18 +87,19 @@ def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *,
     with closing(_nobody() if idle else pool()) as workers:
         workers.check(made.stages.values())
         _warn_of_another(opened, made.grid, file)
-        begun = _executed(made.beginning, opened, workers, retry_failed) if made.awaited else None
-        made = make_plan(grid, opened) if begun else made
-        summary = _executed(made, opened, workers, retry_failed)
+        again = set(made.stages) if retry_failed else set()
+        begun = _executed(made.beginning, opened, workers, again) if made.awaited else None
+        tried, made = made.awaited, make_plan(grid, opened) if begun else made
+        summary = _executed(made, opened, workers, again - tried)
     _conclude(opened, made.grid, summary.after(begun) if begun else summary)
 
 
-def _executed(plan: "Plan", store: "Store", workers: "Pool", retry_failed: bool) -> "Summary":
+def _executed(plan: "Plan", store: "Store", workers: "Pool", retried: "Collection[str]") -> "Summary":
     from harness.display import watching
     from harness.runner.execute import run as execute
 
     with watching(plan) as listener:
-        return execute(plan, store, workers, listener, retry_failed=retry_failed)
+        return execute(plan, store, workers, listener, retried=retried)
 
 
 def _warn_of_another(store: "Store", grid: str, file: Path) -> None:

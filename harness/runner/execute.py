@@ -3,7 +3,7 @@
 import heapq
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,7 +65,7 @@ def run(
     pool: Pool,
     on_event: Listener = _silent,
     *,
-    retry_failed: bool = False,
+    retried: Collection[str] = (),
     patience: float = PATIENCE,
 ) -> Summary:
     """Do every stage of a plan that has no record yet.
@@ -75,7 +75,7 @@ def run(
         store: where records are read and written.
         pool: where stages run; the caller closes it.
         on_event: hears of every stage.
-        retry_failed: stages with failed attempts run again.
+        retried: keys of stages that run again where they failed before.
         patience: seconds that an exclusive stage waits for quality stages before it goes first.
 
     Raises:
@@ -88,7 +88,7 @@ def run(
     store.snapshot(plan.grid, plan.snapshot())
     started = time.monotonic()
     state = _Run(plan, store, pool, on_event, patience)
-    state.recall(retry_failed)
+    state.recall(retried)
     state.work()
     count = state.count
     return Summary(
@@ -122,11 +122,11 @@ class _Run:
     def tell(self, key: str, status: News, message: str | None = None, seconds: float | None = None) -> None:
         self.on_event(StageEvent(self.plan.stages[key].title, key, self.plan.cells_of(key), status, message, seconds))
 
-    def recall(self, retry_failed: bool) -> None:
+    def recall(self, retried: Collection[str]) -> None:
         """Start from the records."""
         done, failed = self.store.keys()
         self.finished = done & self.plan.stages.keys()
-        for key in [] if retry_failed else [key for key in self.plan.stages if key in failed - done]:
+        for key in [key for key in self.plan.stages if key in failed - done and key not in retried]:
             if key not in self.given_up:
                 self._give_up(key, "failed", "failed before; run with --retry failed to try again")
         for key, stage in self.plan.stages.items():

@@ -46,6 +46,13 @@ class Letters:
         return (f"{__file__}:Counted",)
 
 
+class Spoilt(Letters):
+    """Cannot be read."""
+
+    def load(self, family):
+        raise OSError("the letters are gone")
+
+
 class Counted:
     name, version, families, needs, values = "counted", 1, ("ucg", "a2t", "t2t"), (), {"words": None}
 

@@ -207,6 +207,18 @@ def test_too_few_steps_for_the_texts_are_skipped_before_anything_is_trained(grid
     assert code == 0
 
 
+def test_a_task_that_cannot_be_read_is_tried_once_a_run(grid, tmp_path):
+    stepwise = f"models: [{{name: {PLUGINS}:Stepwise}}]"
+    grid.write_text("\n".join([stepwise, *grid.read_text().replace("Letters", "Spoilt").splitlines()[1:], "steps: [8]\n"]))
+    store = tmp_path / "runs"
+    for retry in ([], ["--retry", "failed"]):
+        code, text = call("run", grid, "--store", store, "--pool", "serial", *retry)
+        assert code == 1
+        assert "stages 0 done, 0 cached, 1 failed" in text
+        failures = {path.name for path in store.rglob("*.fail-*.json")}
+        assert len(failures) == 1 + len(retry) // 2
+
+
 def test_a_value_that_is_no_yaml_is_refused(monkeypatch, capsys):
     code, said = main(monkeypatch, capsys, "check", BABBLER, "--set", "width=: [")
     assert code == 2

@@ -171,7 +171,7 @@ def test_wrong_windows_are_refused(size, message):
 
 def test_its_design_says_so():
     design = MDLM.design_for(window=4)
-    assert (design.unmasking, design.length) == ("independent, window by window", "the window that holds EOS")
+    assert (design.unmasking, design.length) == ("independent, in windows of 4", "the window that holds EOS")
     with pytest.raises(UnknownName, match="window"):
         MDLMClassifier.design_for(window=4)
 

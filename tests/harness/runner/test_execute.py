@@ -57,7 +57,7 @@ def test_a_second_run_does_nothing_until_failures_are_retried(grid_file, store, 
     first = run(plan, store, pool)
     second = run(plan, store, pool)
     assert (second.done, second.failed, second.cached, second.blocked) == (0, 1, first.done, first.blocked)
-    third = run(plan, store, pool, retry_failed=True)
+    third = run(plan, store, pool, retried=plan.stages)
     assert (third.done, third.failed, third.cached) == (0, 1, first.done)
 
 
