@@ -217,6 +217,28 @@ class Changed(Wrapped):
         return self.change(self.estimate.at(chosen))
 
 
+class OfPlaces(Estimate):
+    """An estimate, for some positions of its batch: one row of them, in their order.
+
+    Args:
+        estimate: for all positions.
+        places: which.
+    """
+
+    def __init__(self, estimate: Estimate, places: Bool[Tensor, "B L"]) -> None:
+        self.estimate, self.places = estimate, places
+
+    @cached_property
+    def x0_hat(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.at(self.places)[None]
+
+    @cached_property
+    def raw(self) -> Tensor:
+        """See `Estimate`."""
+        return self.estimate.raw_at(self.places)[None]
+
+
 class OfRows(Estimate):
     """An estimate, for some rows of its batch.
 

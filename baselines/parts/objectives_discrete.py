@@ -53,7 +53,7 @@ def _at_masks(kernel: Absorbing, weight_of: Callable[[Step], Float[Tensor, "B #L
 
 
 def uniform_bound(schedule: Schedule, *, sums: torch.dtype | None = None) -> Term:
-    """The integrand over time of the continuous bound of uniform noise: -alpha' times `uniform_gap`; 0 at given positions.
+    """The integrand over time of the continuous bound of uniform noise: -alpha' times `uniform_gap`.
 
     Schiff et al. 2024 (UDLM, arXiv:2412.10193), section 4, whose released code takes alpha' = -1 whatever the schedule; here
     it is the schedule's own.
@@ -64,16 +64,15 @@ def uniform_bound(schedule: Schedule, *, sums: torch.dtype | None = None) -> Ter
 
     def term(step: Step) -> Float[Tensor, "B L"]:
         lost, x0_hat = -schedule.rate(step.t, step.ids), step.estimate.x0_hat
-        gap = uniform_gap(step.x_t, step.ids, x0_hat, step.alpha_t, sums=sums)
-        return torch.where(step.given, 0.0, lost * gap).to(sums or x0_hat.dtype)
+        return (lost * uniform_gap(step.x_t, step.ids, x0_hat, step.alpha_t, sums=sums)).to(sums or x0_hat.dtype)
 
     return term
 
 
 def uniform_gap(
-    x_t: Int[Tensor, "B L"], x0: Int[Tensor, "B L"], x0_hat: Float[Tensor, "B L V"], alpha: Float[Tensor, "B #L"], *,
+    x_t: Int[Tensor, "*batch"], x0: Int[Tensor, "*batch"], x0_hat: Float[Tensor, "*batch V"], alpha: Float[Tensor, "*#batch"], *,
     sums: torch.dtype | None = None,
-) -> Float[Tensor, "B L"]:  # fmt: skip
+) -> Float[Tensor, "*batch"]:  # fmt: skip
     """Nats by which the reverse of uniform noise at an estimate errs, per signal that is lost; 0 at the perfect estimate only.
 
     With V tokens, z_j = V a x_j + 1 - a of the one-hot x_0 and zh_j of the estimate, and i = x_t, it is
@@ -141,6 +140,19 @@ def uniform_divergence(
     at_x_t = torch.where(same, 0.0, (move + kept) * unit / true - other)
     error = at_x0 * torch.log1p(ratio) - other * everywhere - (at_x0 - other) * raised_own - at_x_t * raised_here
     return torch.where(alpha_s < 1, error + torch.log(model / true), to_data)
+
+
+def written(term: Term) -> Term:
+    """A term where tokens are to be written, and nowhere else made; 0 where they are given."""
+
+    def objective(step: Step) -> Float[Tensor, "B L"]:
+        places = ~step.given
+        if bool(places.all()):
+            return term(step)
+        values = term(step.at(places))[0]
+        return torch.zeros(places.shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)
+
+    return objective
 
 
 def times(factor: float, term: Term) -> Term:

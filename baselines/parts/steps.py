@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.parts.estimates import Estimate
+from baselines.parts.estimates import Estimate, OfPlaces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,3 +31,15 @@ class Step:
     alpha_s: Float[Tensor, "B L"]
     alpha_T: Float[Tensor, "B #L"]
     first: Bool[Tensor, "B #L"]
+
+    def at(self, places: Bool[Tensor, "B L"]) -> "Step":
+        """The step at some positions: one row of them, in their order. The network's answer is made there only."""
+
+        def row(values: Tensor) -> Tensor:
+            return values.expand(*places.shape, *values.shape[2:])[places][None]
+
+        return Step(
+            ids=row(self.ids), given=row(self.given), clean=row(self.clean), x0=row(self.x0), x_t=row(self.x_t),
+            estimate=OfPlaces(self.estimate, places), t=row(self.t), alpha_t=row(self.alpha_t), alpha_s=row(self.alpha_s),
+            alpha_T=row(self.alpha_T), first=row(self.first),
+        )  # fmt: skip

@@ -43,17 +43,16 @@ from torch import Tensor, nn
 
 from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
-from baselines.engine import Diffusion, Objective
+from baselines.engine import Diffusion
 from baselines.local_bert import LocalBert
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import Denoiser
-from baselines.parts.objectives_discrete import Term, hybrid
+from baselines.parts.objectives_discrete import hybrid, written
 from baselines.parts.samplers_discrete import reveal_and_draw
 from baselines.parts.spaces import DiscreteSpace
-from baselines.parts.steps import Step
 from baselines.parts.timesteps import StratifiedTimes
 from baselines.parts.truncation import TopK
 from baselines.pretraining import PLM_KEYS, BeginsWithPLM, denoiser_of, in_its_tokens, size_with
@@ -205,12 +204,3 @@ def checked(size: Mapping[str, Any]) -> dict[str, Any]:
     if k is not None and not (type(k) is int and k >= 1):
         raise ValueError(f"top_k {k!r}, expected null (all tokens) or a whole number from 1 on")
     return keys
-
-
-def written(term: Term) -> Objective:
-    """A term where tokens are to be written, 0 where they are given."""
-
-    def objective(step: Step) -> Float[Tensor, "B L"]:
-        return torch.where(step.given, 0.0, term(step))
-
-    return objective

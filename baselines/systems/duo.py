@@ -113,8 +113,10 @@ class CurriculumDiffusion(Diffusion):
         seen[canvas.given] = one_hot(shown[canvas.given], self.tokens).to(seen.dtype)
         told = self.time_input(time_of(self.schedule, alpha)[:, None])
         estimate = self.reading(canvas)(seen, told, canvas.given, None)
-        gap = uniform_gap(x_t, canvas.ids, estimate.x0_hat, alpha[:, None]) * (high - low) * slope[:, None]
-        return per_example(torch.where(canvas.given, 0.0, gap))
+        places = ~canvas.given
+        kept, change = (values[:, None].expand(places.shape)[places] for values in (alpha, (high - low) * slope))
+        gap = uniform_gap(x_t[places], canvas.ids[places], estimate.at(places), kept) * change
+        return per_example(torch.zeros(places.shape, dtype=gap.dtype, device=gap.device).masked_scatter(places, gap))
 
 
 def gaussian(

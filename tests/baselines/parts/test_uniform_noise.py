@@ -1,13 +1,15 @@
 """Uniform noise in continuous time: its bound as the limit of chains, and the sampler that draws only where tokens change."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.parts.categorical import Absorbing, Categorical, Mixing, Uniform, point
-from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate
+from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate, Readout
 from baselines.parts.guidance import Mixed
-from baselines.parts.objectives_discrete import uniform_bound, uniform_divergence, uniform_gap
+from baselines.parts.objectives_discrete import token_error, uniform_bound, uniform_divergence, uniform_gap, written
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.steps import Step
@@ -130,9 +132,33 @@ def test_the_bound_takes_the_rate_of_the_schedule_and_leaves_given_positions_out
         alpha_s=level, alpha_T=schedule.alpha_bar(torch.ones_like(t)), first=torch.zeros_like(t, dtype=torch.bool),
     )  # fmt: skip
     expected = -schedule.rate(t) * three_terms(x_t, x0, laws(1, V * V), level)
-    term = uniform_bound(schedule)(step)
+    term = written(uniform_bound(schedule))(step)
     assert not term[given].any()
     torch.testing.assert_close(term[~given], expected[~given])
+
+
+def test_no_answer_is_made_where_tokens_are_given():
+    made = []
+
+    def head(hidden):
+        made.append(hidden.shape[:-1])
+        return hidden
+
+    x_t, x0 = every_pair()
+    given, level = torch.arange(V * V)[None] < 3, torch.full((1, 1), 0.5, dtype=torch.float64)
+    parts = {"ids": x0, "given": given, "clean": x0, "x0": x0, "x_t": x_t, "t": level, "alpha_T": level, "first": level > 1}
+    levels = dict.fromkeys(("alpha_t", "alpha_s"), level.expand(x_t.shape))
+    step = Step(estimate=Readout(laws(1, V * V), head, lambda logits: logits), **parts, **levels)
+
+    def term(step):
+        return token_error(step) + step.estimate.raw.square().sum(-1)
+
+    found = written(term)(step)
+    assert made == [(V * V - 3,)] * 2
+    assert torch.equal(found, torch.where(given, 0.0, term(step)))
+    made.clear()
+    assert written(term)(replace(step, given=torch.zeros_like(given))).all()
+    assert not made  # all was made before
 
 
 # --- the sampler -----------------------------------------------------------------------------------------------------
