@@ -224,8 +224,7 @@ class Leap:
         weights = self.log_score.double().exp() * self.gain[:, None]
         if _is_absorbing(self.kernel):  # where x_t is a token, nothing is gained
             return weights
-        tokens = self.kernel.stationary[: self.log_score.shape[-1]]
-        return _without_own(weights - self.loss[:, None] * tokens, self.x_t)
+        return (weights - self.loss[:, None] * self.kernel.stationary).scatter_(-1, self.x_t[:, None], 0.0)
 
     def left(self) -> Amount:
         """The probability that x_t is left."""
@@ -285,21 +284,12 @@ def total_score(kernel: Mixing, log_score: Scores, x_t: Tokens) -> Amount:
     Under absorbing noise of all tokens: masks are none, and from tokens nothing leads away, whatever the sum.
     """
     scores = log_score.exp()
-    if _is_absorbing(kernel):
-        return scores.sum(-1).double()
-    own = scores.gather(-1, x_t.clamp_max(scores.shape[-1] - 1)[:, None])[:, 0]
-    return scores.sum(-1).double() - own.masked_fill(x_t >= scores.shape[-1], 0.0)
+    total = scores.sum(-1).double()
+    return total if _is_absorbing(kernel) else total - scores.gather(-1, x_t[:, None])[:, 0]
 
 
 def _is_absorbing(kernel: Mixing) -> bool:
     return isinstance(kernel, Absorbing)
-
-
-def _without_own(values: Scores, x_t: Tokens) -> Scores:
-    """The tensor itself, 0 at x_t where that is a token."""
-    inside = (x_t < values.shape[-1]).nonzero()[:, 0]
-    values[inside, x_t[inside]] = 0.0
-    return values
 
 
 def analytic_step(
