@@ -126,8 +126,9 @@ class _Run:
         """Start from the records."""
         done, failed = self.store.keys()
         self.finished = done & self.plan.stages.keys()
-        for key in [key for key in self.plan.stages if key in failed - done and key not in retried]:
-            if key not in self.given_up:
+        hopeless = failed - done - set(retried)
+        for key in self.plan.stages:
+            if key in hopeless and key not in self.given_up:
                 self._give_up(key, "failed", "failed before; run with --retry failed to try again")
         for key, stage in self.plan.stages.items():
             if key in self.finished:
