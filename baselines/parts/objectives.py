@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -18,6 +19,11 @@ def per_example(values: Float[Tensor, "B L"], counted: Bool[Tensor, "B L"] | Non
     if counted is None:
         return values.mean(-1)
     return (values * counted).sum(-1) / counted.sum(-1)
+
+
+def placed(places: Bool[Tensor, "B L"], values: Float[Tensor, " M"]) -> Float[Tensor, "B L"]:
+    """Values at some positions, given in their order; 0 at the others."""
+    return torch.zeros(places.shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)
 
 
 def per_canvas(values: Float[Tensor, "B L"]) -> Float[Tensor, " B"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from baselines.parts.categorical import Absorbing, CategoricalKernel
+from baselines.parts.objectives import placed
 from baselines.parts.steps import Step
 from harness.schedules.base import Schedule
 
@@ -47,7 +48,7 @@ def _at_masks(kernel: Absorbing, weight_of: Callable[[Step], Float[Tensor, "B #L
         masked = (step.x_t == kernel.mask) & ~step.given
         weight = weight_of(step).expand(masked.shape)
         error = -step.estimate.at(masked).gather(-1, step.ids[masked][:, None])[:, 0]
-        return torch.zeros_like(weight, dtype=error.dtype).masked_scatter(masked, error * weight[masked].to(error.dtype))
+        return placed(masked, error * weight[masked].to(error.dtype))
 
     return term
 
@@ -149,8 +150,7 @@ def written(term: Term) -> Term:
         places = ~step.given
         if bool(places.all()):
             return term(step)
-        values = term(step.at(places))[0]
-        return torch.zeros(places.shape, dtype=values.dtype, device=values.device).masked_scatter(places, values)
+        return placed(places, term(step.at(places))[0])
 
     return objective
 

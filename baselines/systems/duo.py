@@ -31,7 +31,7 @@ from torch.nn.functional import one_hot
 from baselines.engine import Diffusion, TrainingDraws
 from baselines.parts.categorical import CategoricalKernel
 from baselines.parts.conditioning import Canvas
-from baselines.parts.objectives import per_example
+from baselines.parts.objectives import per_example, placed
 from baselines.parts.objectives_discrete import uniform_gap
 from baselines.parts.timesteps import ContinuousTimes
 from baselines.uniform import LAST_STEPS, UniformAdapter
@@ -116,7 +116,7 @@ class CurriculumDiffusion(Diffusion):
         places = ~canvas.given
         kept, change = (values[:, None].expand(places.shape)[places] for values in (alpha, (high - low) * slope))
         gap = uniform_gap(x_t[places], canvas.ids[places], estimate.at(places), kept) * change
-        return per_example(torch.zeros(places.shape, dtype=gap.dtype, device=gap.device).masked_scatter(places, gap))
+        return per_example(placed(places, gap))
 
 
 def gaussian(

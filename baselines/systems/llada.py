@@ -48,7 +48,7 @@ from baselines.masked import MaskedAdapter
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Grid, uniform_grid
 from baselines.parts.conditioning import Canvas
-from baselines.parts.objectives import per_canvas
+from baselines.parts.objectives import per_canvas, placed
 from baselines.parts.objectives_discrete import Term
 from baselines.parts.remasking import Confidence, Ordered, as_scheduled, evenly, margin, negative_entropy, probability
 from baselines.parts.samplers import Reverse
@@ -175,7 +175,7 @@ class LLaDA(MaskedAdapter):
         told = self.diffusion.time_input(torch.ones_like(count, dtype=torch.float64)[:, None])
         estimate = self.diffusion.reading(canvas)(canvas.ids.masked_fill(masked, self.kernel.mask), told, canvas.given, None)
         error = -probability(estimate.at(masked).double(), canvas.ids[masked])
-        return per_canvas(torch.zeros(free.shape, dtype=error.dtype, device=error.device).masked_scatter(masked, error))
+        return per_canvas(placed(masked, error))
 
 
 def reverse_of(keys: Mapping[str, Any], steps: int) -> Ordered:
