@@ -9,7 +9,8 @@ Schiff, Sahoo, Phung, Wang, Boshar, Dalla-torre, de Almeida, Rush, Pierrot and K
 The paper tilts the whole reverse law, by the classifier's first-order expansion where evaluating every replacement is too dear.
 Near a mask that expansion is far too flat (a fortieth of the true difference on a toy), so here masks are revealed as the
 schedule says, and only the law of a revealed token is tilted: by the classifier itself, evaluated for the most probable
-candidates at each revealed position, other revealed positions still masked. With as many candidates as tokens nothing is cut.
+candidates at each revealed position, other revealed positions still masked. With as many candidates as tokens nothing is cut. A
+temperature, an extension, is one of the tilted law.
 Both networks are trained on the same corrupted texts within one budget, each by its own loss. The condition is a text here, so
 the classifier names its tokens, each by itself. It is not told the time; the released one has an input for it, which is 0 where
 the denoiser's is. The last weights are kept where the release averages those of the denoiser.
@@ -148,7 +149,7 @@ class MDLMClassifier(MDLM):
 
     design = replace(
         MDLM.design, name="mdlm-classifier", families=("a2t",), conditioning="classifier of noisy text",
-        temperature=False, likelihood=None, paper="2412.10193", sampler=3,
+        likelihood=None, paper="2412.10193", sampler=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {
         **{name: value for name, value in DEFAULTS.items() if name not in ("window", "stride", "condition_dropout")},

@@ -7,7 +7,7 @@ import torch
 from toy_sentences import SENTENCES, view
 
 from baselines.adapter import canvas_of
-from baselines.parts.conditioning import Source
+from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.systems.mdlm_classifier import MDLMClassifier
 from baselines.training import Draws
@@ -68,6 +68,22 @@ def test_only_candidates_are_asked_about():
     law = estimate.at(torch.ones(1, 6, dtype=torch.bool)).exp()
     assert (law > 0).sum(-1).tolist() == [3] * 6
     assert torch.allclose(law.sum(-1), torch.ones(6))
+
+
+def test_a_temperature_is_one_of_the_tilted_law():
+    model = model_of(guidance=2.0, candidates=3)
+    mask = len(model.task.tokenizer)
+    x_t, everywhere = torch.full((1, 6), mask), torch.ones(1, 6, dtype=torch.bool)
+    estimate, source = steered(model, x_t, "cat")
+    prompt = Canvas(ids=x_t, given=~everywhere, source=source)
+    cool = model.denoiser_for(prompt, Sampling(steps=1, temperature=0.5))(x_t, torch.zeros(1), ~everywhere, None)
+    tilted = estimate.at(everywhere).exp()
+    torch.testing.assert_close(cool.at(everywhere).exp(), tilted.square() / tilted.square().sum(-1, keepdim=True))
+    answers = {
+        temperature: [answer.ids for answer in model.generate(requests(8, "cat"), Sampling(steps=50, temperature=temperature))]
+        for temperature in (1.0, 0.5)
+    }
+    assert answers[1.0] != answers[0.5]
 
 
 def test_without_guidance_the_law_is_the_model_s_own_and_no_classifier_is_asked():
