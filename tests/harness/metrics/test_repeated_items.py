@@ -76,7 +76,7 @@ def items(make_evaluation, make_sentences):
 def test_different_items_have_the_intervals_that_they_had(items):
     found = measured(items)
     for name, interval in PLAIN.items():
-        assert (found[name].low, found[name].high) == interval, name
+        assert (found[name].low, found[name].high) == pytest.approx(interval, rel=1e-12), name
 
 
 def test_the_same_answers_four_times_over_narrow_no_interval(items):
