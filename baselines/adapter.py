@@ -1,6 +1,7 @@
 """Text in, text out: what stands between the harness's contract and a network."""
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -88,12 +90,19 @@ class SavedModel:
         if not (folder / CONFIGURATION).is_file() or not (folder / WEIGHTS).is_file():
             found = sorted(item.name for item in folder.glob("*"))
             raise ModelError(f"{folder}: expected {CONFIGURATION} and {WEIGHTS}; found {found}")
-        configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        try:
+            configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{folder / CONFIGURATION} is no JSON ({error}); save the model again.") from error
         task, size = view_from_json(json.dumps(configuration["task"])), {**configuration["size"], **keys}
         model = cls(schedule_for(cls, configuration["schedule"], task, size), task, **size)
         if isinstance(model, nn.Module):
             try:
                 model.load_state_dict(load_file(folder / WEIGHTS))
+            except SafetensorError as error:
+                raise ModelError(
+                    f"{folder / WEIGHTS} is no whole file of safetensors ({error}); save the model again."
+                ) from error
             except RuntimeError as error:
                 raise ModelError(f"{folder / WEIGHTS} does not fit {cls.__name__}: {error}") from error
             model.to(device).eval()
@@ -187,8 +196,14 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         """Answer every request; each candidate of a request has a stream of its own.
 
         Raises:
-            ModelError: settings that a diffusion sampler does not know.
+            ModelError: settings that a diffusion sampler does not know, or a longer answer than the canvas holds.
         """
+        longest = max((request.max_tokens for request in requests), default=0)
+        if longest > self.task.max_tokens:
+            raise ModelError(
+                f"an answer of {longest} tokens is asked for; the canvas of {self.design.name} holds {self.task.max_tokens}. Ask "
+                f"for no more, or train on a task with longer texts."
+            )
         tempered = settings.temperature != 1.0
         if settings.method != "sample" or settings.top_p != 1.0 or (tempered and not self.design.temperature):
             at_one = "top_p at 1" if self.design.temperature else "both at 1"
@@ -280,24 +295,24 @@ def merged(size: Mapping[str, Any], defaults: Mapping[str, Any], absent: Collect
 
     Raises:
         UnknownName: a key that the model does not know.
-        ValueError: a value that is not of its default's kind: a whole number from 1 on, a rate below 1, or text; a width that
-            its heads cannot share. Keys without a default are the caller's to check.
+        ValueError: a value that is not of its default's kind: a whole number from 1 on, a number from 0 on, below 1 where the
+            default is, or text; a width that its heads cannot share. Keys without a default are the caller's to check.
     """
     for name, value in size.items():
         if name not in defaults:
             raise UnknownName("key", name, defaults)
         if value is not None or name not in absent:
-            _check_kind(name, value, type(defaults[name]))
+            _check_kind(name, value, defaults[name])
     keys = {**defaults, **size}
     if "width" in size and size["width"] % (2 * keys["heads"]):
         raise ValueError(f"width {size['width']}, expected a multiple of {2 * keys['heads']}: twice the heads")
     return keys
 
 
-def _check_kind(name: str, value: Any, kind: type) -> None:
-    if kind is int and not (type(value) is int and value >= 1):
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    if type(default) is int and not (type(value) is int and value >= 1):
         raise ValueError(f"{name} {value!r}, expected a whole number from 1 on")
-    if kind is float and not (type(value) in (int, float) and 0 <= value < 1):
-        raise ValueError(f"{name} {value!r}, expected a number from 0 to below 1")
-    if kind is str and type(value) is not str:
+    if type(default) is float and not (type(value) in (int, float) and 0 <= value < (1 if default < 1 else math.inf)):
+        raise ValueError(f"{name} {value!r}, expected a number from 0 {'to below 1' if default < 1 else 'on'}")
+    if type(default) is str and type(value) is not str:
         raise ValueError(f"{name} {value!r}, expected text")

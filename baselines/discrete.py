@@ -21,8 +21,10 @@ from baselines.parts.objectives_discrete import Term, bound_term
 from baselines.parts.steps import Step
 from baselines.training import Draws
 from harness.contracts import Budget, Example, FitContext, FitReport, Likelihood, TaskView, stream_seed
+from harness.errors import ModelError
 
 STRATA, ENOUGH = 16, 0.005  # draws of a round, Monte-Carlo error of the total
+LEEWAY = 0.01  # between a sum of probabilities and 1
 SCORED_TOGETHER = 64
 
 
@@ -71,8 +73,13 @@ class DiscreteAdapter(DiffusionAdapter):
         """Bound on the negative log-likelihood, by Monte Carlo.
 
         The whole canvas is scored, padding too, because the model writes it: a text has one canvas, so this bounds the text.
+        It is the model's own law, as it was trained: temperature, guidance and truncation change samples alone.
+
+        Raises:
+            ModelError: estimates that are no log-probabilities of the task's tokens, of which nothing could be bounded.
         """
         self.eval()
+        self._check_estimates(examples[:1])
         ids = targets(self.task, examples)
         estimates = in_rounds(partial(self._bounds, examples), most=self.most_draws, share=ENOUGH)
         return Likelihood(
@@ -80,6 +87,21 @@ class DiscreteAdapter(DiffusionAdapter):
             bytes=sizes_in_bytes(self.task, examples, ids), kind="bound", estimator=self.estimator,
             mc_errors=tuple(standard_errors(estimates).tolist()),
         )  # fmt: skip
+
+    def _check_estimates(self, examples: Sequence[Example]) -> None:
+        """Look at what the network estimates for the first text, corrupted up to some time."""
+        device, tokens = next(self.parameters()).device, len(self.task.tokenizer)
+        canvas = canvas_of({name: tensor.to(device) for name, tensor in self._data(examples).items()})
+        draw = Draws(seed=stream_seed(0, "likelihood"), batch=len(canvas.ids), rows=slice(None), device=device)
+        law = self.diffusion.step(canvas, *self.diffusion.clock.interval(self.diffusion.clock.place(self.shares(draw))), draw)
+        found = law.estimate.x0_hat
+        total = found.double().logsumexp(-1).exp()
+        if found.shape[-1] != tokens or not bool(((total - 1).abs() < LEEWAY).all()):
+            raise ModelError(
+                f"{self.design.name}: estimates of x0 name {found.shape[-1]} tokens and sum to between {total.min():.3g} and "
+                f"{total.max():.3g}; expected log-probabilities of the {tokens} tokens of the task, which sum to 1, and none of "
+                f"a mask. Take log_softmax over the tokens."
+            )
 
     def _bounds(self, examples: Sequence[Example], drawn: int) -> Float[Tensor, "N K"]:
         starts = range(0, len(examples), SCORED_TOGETHER)

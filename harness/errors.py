@@ -15,7 +15,10 @@ Messages say what was given, what was expected and what to do.
 """
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class HarnessError(Exception):
@@ -64,3 +67,17 @@ class MeasurementRefused(HarnessError):
 
 class PublishError(HarnessError):
     """A tracking server that cannot be written."""
+
+
+def told(error: BaseException) -> str:
+    """An error in one line: one of ours as it is, another with its class and the last line of its own code that led to it.
+
+    Own code is neither Python's nor an installed package's; lines of those are named where there is no other.
+    """
+    said = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, HarnessError) or not frames:
+        return said
+    foreign = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<"
+    own = [frame for frame in frames if not frame.filename.startswith(foreign)] or list(frames)
+    return f"{said} ({Path(own[-1].filename).name}:{own[-1].lineno}, in {own[-1].name})"

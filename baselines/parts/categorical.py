@@ -19,6 +19,7 @@ from baselines.parts.kernels import Distribution, Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.spaces import DrawSource
 from harness.schedules import mutual_information
+from harness.schedules.base import Exact
 
 Level = Float[Tensor, "B #L"]
 Ids = Int[Tensor, "B L"]
@@ -149,8 +150,10 @@ def kullback_leibler(true: Categorical, model: Categorical) -> Float[Tensor, "B 
     return torch.where(p > NEVER, p.exp() * (p - q), 0.0).sum(-1)
 
 
-class CategoricalKernel(nn.Module, Kernel):
+class CategoricalKernel(Exact, Kernel):
     """What all kernels over ids share; a subclass says how x_0 is spread and how x_t came from x_s.
+
+    Probabilities are float64, whatever dtype a model is moved to.
 
     Args:
         states: number of states S, those behind the tokens included.

@@ -229,7 +229,7 @@ class Leap:
     def left(self) -> Amount:
         """The probability that x_t is left."""
         away = self.gain * self.total if _is_absorbing(self.kernel) else self.moves.clamp_min(0).sum(-1)
-        return away / (away + self.stay.clamp_min(0))
+        return torch.where(away.isinf(), 1.0, away / (away + self.stay.clamp_min(0)))
 
     def of(self, rows: Int[Tensor, " C"]) -> "Leap":
         """Of some of the positions."""

@@ -39,6 +39,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from baselines.adapter import DiffusionAdapter
 from baselines.blocks import BlockDiffusion
 from baselines.masked import MaskedAdapter
 from baselines.networks.block_denoiser import BlockDenoiser
@@ -52,7 +53,7 @@ from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import reveal_first
 from baselines.parts.spaces import DiscreteSpace
 from baselines.training import Draws
-from harness.contracts import Budget, Example, FitContext, FitReport, Sampling, TaskView
+from harness.contracts import Budget, Example, FitContext, FitReport, Generation, Request, Sampling, TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
@@ -176,6 +177,25 @@ class BD3LM(MaskedAdapter):
     def steps_for(self, settings: Sampling) -> int:
         """One for each position where masks are revealed one by one."""
         return self.layout.length if self.keys["sampler"] == "first-hitting" else super().steps_for(settings)
+
+    def generate(self, requests: Sequence[Request], settings: Sampling) -> list[Generation]:
+        """Answer every request; one that asks for more tokens than texts had in training gets a canvas of its length."""
+        lengths = [max(request.max_tokens, self.task.max_tokens) for request in requests]
+        answers: dict[int, Generation] = {}
+        for length in sorted(set(lengths)):
+            places = [place for place, own in enumerate(lengths) if own == length]
+            found = DiffusionAdapter.generate(self._on_canvas(length), [requests[place] for place in places], settings)
+            answers |= dict(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(requests))]
+
+    def _on_canvas(self, length: int) -> "BD3LM":
+        """This model on a canvas for texts of so many tokens; the network is the same object."""
+        if length == self.task.max_tokens:
+            return self
+        with torch.device("meta"):
+            longer = type(self)(self.schedule, replace(self.task, max_tokens=length), **self.size)
+        longer.diffusion = self.diffusion
+        return longer
 
     def write(self, prompt: Canvas, noise: Noise, steps: int, settings: Sampling, calls: Calls) -> Int[Tensor, "B L"]:
         """See `DiffusionAdapter`."""

@@ -13,7 +13,7 @@ from harness.check import answers, likelihood, network_calls, training
 from harness.check.case import Case, InapplicableError
 from harness.construction import design_of
 from harness.design import FAMILIES, Design, Family
-from harness.errors import GridError, ModelError
+from harness.errors import GridError, ModelError, told
 from harness.report.escape import visible
 
 # in order; their names are what the user reads
@@ -60,8 +60,10 @@ def conformance(
     model_class = registry.resolve("models", model).load()
     try:
         design = design_of(model_class, size or {})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise GridError(f"{model}: options {dict(size or {})} give no design = Design(...): {error}") from error
+    except AttributeError as error:
+        raise GridError(f"{model} has no design = Design(...): {error}") from error
+    except (TypeError, ValueError) as error:
+        raise GridError(f"{model} refuses its options {dict(size or {})}: {error}") from error
     if not isinstance(design, Design):
         raise GridError(f"{model}: `design` is a {type(design).__name__}; expected design = Design(...).")
     if family is not None and family not in design.families:
@@ -102,6 +104,5 @@ def _finding(check: Callable[[Case], None], case: Case) -> Finding:
     except InapplicableError as reason:
         return Finding(case.family, name, "skipped", str(reason))
     except Exception as error:
-        said = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-        return Finding(case.family, name, "failed", said)
+        return Finding(case.family, name, "failed", str(error) if isinstance(error, ModelError) else told(error))
     return Finding(case.family, name, "passed")

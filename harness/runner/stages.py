@@ -214,7 +214,7 @@ def generate(work: Work) -> Result:
     model, started = work.model(), time.perf_counter()
     generations = model.generate(requests, settings)
     seconds = time.perf_counter() - started
-    _check_generations(generations, requests)
+    _check_generations(generations, requests, len(work.view().tokenizer))
     cost = {} if model.design.kind == "imported" else {**_calls(generations), "generate_seconds": seconds}
     asked = {example.id: {"condition": example.condition, "target": example.target} for example in examples}
     return Result(
@@ -237,7 +237,7 @@ def _requests(work: Work, examples: Sequence[Example]) -> list[Request]:
     ]  # fmt: skip
 
 
-def _check_generations(generations: Sequence[Generation], requests: Sequence[Request]) -> None:
+def _check_generations(generations: Sequence[Generation], requests: Sequence[Request], vocabulary: int) -> None:
     if len(generations) != len(requests):
         raise ModelError(f"generate returned {len(generations)} generations for {len(requests)} requests.")
     for generation, request in zip(generations, requests, strict=True):
@@ -248,6 +248,12 @@ def _check_generations(generations: Sequence[Generation], requests: Sequence[Req
         if len(generation.texts) != request.n or not all(isinstance(text, str) for text in generation.texts):
             given = f"{len(generation.texts)} texts of types {sorted({type(text).__name__ for text in generation.texts})}"
             raise ModelError(f"request {request.id!r} asked for {request.n} texts and got {given}.")
+        wrong = next((token for ids in generation.ids or () for token in ids if not 0 <= token < vocabulary), None)
+        if wrong is not None:
+            raise ModelError(
+                f"request {request.id!r} was answered with token id {wrong}; expected 0 to {vocabulary - 1}, the vocabulary of "
+                f"the task's tokenizer. Masks must be gone when sampling ends."
+            )
 
 
 def _calls(generations: Sequence[Generation]) -> dict[str, Any]:

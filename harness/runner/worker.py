@@ -19,6 +19,7 @@ from tempfile import gettempdir
 from typing import Any, Literal
 
 from harness.contracts import stream_seed
+from harness.errors import told
 from harness.runner.artefacts import DATA, MODELS, Work
 from harness.runner.hardware import out_of_memory
 from harness.runner.stage import Stage
@@ -131,7 +132,7 @@ def attempt(job: Job) -> Outcome | Uncommitted:
 
 
 def _unsuccessful(key: str, error: Exception, started: float) -> Outcome:
-    message = f"{type(error).__name__}: {error}"
+    message = told(error)
     status: Literal["memory", "failed"] = "memory" if out_of_memory(error) else "failed"
     return Outcome(key, status, time.perf_counter() - started, message, traceback.format_exc())
 

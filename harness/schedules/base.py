@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from harness.design import Grain
 
 
-class Schedule(nn.Module, ABC):
+class Exact(nn.Module):
+    """A module whose own buffers keep their dtype, whatever dtype a model is moved to; they follow it to its device."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
+
+
+class Schedule(Exact, ABC):
     """Signal kept, alpha-bar, as a function of time; t = 0 is data and t = 1 is noise.
 
     alpha-bar lies in [0, 1], does not increase with t, and is computed in float64, whatever dtype a model is moved to. What
@@ -46,13 +57,6 @@ class Schedule(nn.Module, ABC):
             time = t.detach().to(torch.float64).requires_grad_(True)
             (slope,) = torch.autograd.grad(self.alpha_bar(time, ids).sum(), time)
         return slope
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        exact = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
-        for name, buffer in exact.items():
-            setattr(self, name, buffer.to(getattr(self, name).device))
-        return self
 
     def observe(self, t: Float[Tensor, "B #L"], loss: Float[Tensor, "B L"]) -> None:
         """Hear of a training loss; adaptive schedules refit themselves from it, the others do nothing."""

@@ -3,9 +3,11 @@
 With one seed on each side: paired bootstrap and approximate randomisation (Riezler and Maxwell 2005; p-values as sacreBLEU
 defines them), which speak of new items only. With several: a t test on the layout of `seeds`, which speaks of new training runs.
 
-From one generator seed, p-values of BLEU and chrF are sacreBLEU's own to the last bit. Three things differ on purpose: the
-interval is that of the difference (BCa), where sacreBLEU gives a half-width of percentiles for each system's score; both tests
-take 10,000 resamples, where sacreBLEU's bootstrap takes 1,000; repetitions of an item are one.
+From one generator seed, p-values of BLEU and chrF are sacreBLEU's own to the last bit, unless draws tie. Four things differ on
+purpose: draws that differ by just as much count too, where sacreBLEU counts those that differ by more (of shares, which few
+items decide, many draws tie, and equal systems would seem to differ in most cases); the interval is that of the difference
+(BCa), where sacreBLEU gives a half-width of percentiles for each system's score; both tests take 10,000 resamples, where
+sacreBLEU's bootstrap takes 1,000; repetitions of an item are one.
 """
 
 from collections.abc import Sequence
@@ -173,7 +175,7 @@ def paired_bootstrap(pairs: Sequence[Pair], *, resamples: int, rng: np.random.Ge
 
 
 def approximate_randomisation(pairs: Sequence[Pair], *, resamples: int, rng: np.random.Generator) -> list[float]:
-    """Two-sided p-values: how often sides swapped at random differ by more than they do; as sacreBLEU from the same generator.
+    """Two-sided p-values: how often sides swapped at random differ by as much as they do; as sacreBLEU from the same generator.
 
     Args:
         pairs: statistics of one side, of the other, and their aggregate.
@@ -222,6 +224,6 @@ def _bootstrap_p(a_draws: Float[np.ndarray, " R"], b_draws: Float[np.ndarray, " 
 
 
 def _p_value(draws: Float[np.ndarray, " R"], observed: float) -> float:
-    """Share of draws above what was observed, the observed one among them; equal up to rounding is not above."""
+    """Share of draws that reach what was observed, the observed one among them; equal up to rounding is reached."""
     slack = 1e-9 * max(1.0, abs(observed))
-    return (int(np.count_nonzero(draws > observed + slack)) + 1) / (len(draws) + 1)
+    return (int(np.count_nonzero(draws >= observed - slack)) + 1) / (len(draws) + 1)

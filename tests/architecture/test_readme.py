@@ -24,6 +24,14 @@ def test_the_shown_model_keeps_the_contract(tmp_path):
     assert not [finding for finding in findings if finding.status == "failed"]
 
 
+def test_the_shown_diffusion_model_keeps_the_contract(tmp_path):
+    path = tmp_path / "my_diffusion.py"
+    path.write_text(block("python", "my_diffusion.py"))
+    findings = conformance(f"{path}:FlatMDLM", family="ucg", size={"width": 16, "layers": 1, "heads": 2})
+    assert findings
+    assert not [finding for finding in findings if finding.status == "failed"]
+
+
 def test_the_shown_grid_is_a_grid(tmp_path):
     (tmp_path / "my_model.py").write_text(block("python", "my_model.py"))
     (tmp_path / "my_grid.yaml").write_text(block("yaml", "my_grid.yaml"))

@@ -127,7 +127,7 @@ class Parrot:
             Generation(
                 id=request.id,
                 texts=tuple(self.say(request.seed + mood + k) for k in range(request.n)),
-                ids=((np.int64(7),),) * request.n if self.trick == "ids" else None,
+                ids={"ids": ((np.int64(7),),) * request.n, "beyond": ((5, 1000),) * request.n}.get(self.trick),
                 network_calls=settings.steps or 1,
             )
             for request in requests

@@ -301,6 +301,16 @@ def test_given_positions_are_not_looked_at():
     assert not torch.equal(x_s, x_t)
 
 
+@kernels
+def test_scores_beyond_float32_are_left_for_sure(kernel):
+    x_t, _, noise = step_of(kernel, rows=20)
+    huge, one = torch.full((20, 3, TOKENS), 100.0), torch.ones(20, 1, dtype=torch.float64)
+    for t, final in ((0.5, True), (1e-5, True), (0.5, False)):
+        levels_of = (1 - t) * one, (1 - t / 2 * (not final)) * one
+        x_s = analytic_step(kernel, x_t, Estimate(huge, huge), *levels_of, noise=noise, final=final)
+        assert (x_s < TOKENS).all()
+
+
 def test_other_kernels_are_refused():
     x_t, logits, noise = step_of(KERNELS[1], rows=1)
     kernel = DiscretisedGaussian.of_length(TOKENS, 10)

@@ -92,12 +92,25 @@ def test_training_counts_what_stands_beside_the_noisy_blocks():
     assert report.flops == 6 * report.parameters * report.tokens * 13 / 8
 
 
-def test_a_canvas_may_be_longer_than_in_training(tmp_path):
-    short, long = tiny(BD3LM), tiny(BD3LM, length=50)
+@pytest.mark.parametrize("sampler", ["ancestral", "first-hitting"])
+def test_texts_may_be_longer_than_in_training(sampler):
+    """They are those of a model with the same weights and a canvas of their length, beside others or not."""
+    short, long = (tiny(BD3LM, sampler=sampler, length=length) for length in (8, 50))
+    trained(short, 4)
     long.load_state_dict(short.state_dict())
-    asked_for = [Request(id="0", seed=0, max_tokens=50)]
-    (answer,) = long.generate(asked_for, Sampling(steps=50, fixed_length=True))
-    assert len(answer.ids[0]) == 50
+    asked_for = [Request(id=str(size), seed=size, max_tokens=size) for size in (50, 8, 30, 5)]
+    settings = Sampling(steps=50, fixed_length=True)
+    answers = short.generate(asked_for, settings)
+    assert [len(answer.ids[0]) for answer in answers] == [50, 8, 30, 5]
+    assert [answer.id for answer in answers] == ["50", "8", "30", "5"]
+    assert answers[:1] == long.generate(asked_for[:1], settings)
+    assert answers[1:2] == short.generate(asked_for[1:2], settings)
+    assert short.layout.length == 8
+
+
+def test_more_blocks_than_steps_are_refused_where_texts_are_longer_too():
+    with pytest.raises(ModelError, match="8 steps for 10 blocks"):
+        tiny(BD3LM).generate([Request(id="0", seed=0, max_tokens=40)], Sampling(steps=8))
 
 
 # --- what sees what ----------------------------------------------------------------------------------------------------

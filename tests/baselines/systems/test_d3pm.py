@@ -39,6 +39,17 @@ def test_every_kernel_trains_samples_scores_and_survives_saving(kernel, tmp_path
 
 
 @pytest.mark.parametrize("kernel", VARIANTS)
+def test_in_another_format_the_noise_keeps_its_own_precision(kernel):
+    model = model_of("linear-alpha-bar", kernel=kernel)
+    trained(model, 3)
+    before = {name: buffer.clone() for name, buffer in model.diffusion.kernel.named_buffers()}
+    answers = model.to(torch.bfloat16).generate(requests(3), Sampling(steps=5))
+    assert [len(answer.ids) for answer in answers] == [1, 1, 1]
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.diffusion.kernel.named_buffers())
+    assert model.diffusion.kernel.stationary.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kernel", VARIANTS)
 def test_temperature_sharpens_the_estimate_of_x0(kernel):
     """The network's log-probabilities over the temperature, in every reverse step; at 1 nothing changes."""
     model = model_of("linear-alpha-bar", kernel=kernel)

@@ -20,6 +20,7 @@ from toy_sentences import EXAMPLES, LENGTH, requests, tiny, trained
 
 from baselines.encoding import conditions, targets
 from baselines.enumeration import decided, drawn, exact_bound, exact_law, without_mask
+from baselines.parts.estimates import Changed
 from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import reveal_first
@@ -27,6 +28,7 @@ from baselines.systems.md4 import MD4
 from baselines.systems.mdlm import MDLM
 from baselines.training import Draws
 from harness.contracts import Budget, FitContext, Sampling, stream_seed
+from harness.errors import ModelError
 
 SYSTEMS = pytest.mark.parametrize("system", [MDLM, MD4])
 
@@ -64,6 +66,26 @@ def test_it_is_conditioned_in_sequence(system, family, tmp_path):
     assert model.likelihood(answers(family)[:4]).tokens == (5, 5, 5, 5)
     model.save(tmp_path)
     assert system.load(tmp_path, "cpu").generate(asked(3, family), Sampling(steps=5)) == found
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "model.safetensors",
+            b"PK\x03\x04 pickled weights, by their beginning",
+            "model.safetensors is no whole file of safetensors",
+        ),
+        ("model.safetensors", b"", "model.safetensors is no whole file of safetensors"),
+        ("model.json", b'{"schedule": ', "model.json is no JSON"),
+    ],
+    ids=["pickled", "cut", "no configuration"],
+)
+def test_spoilt_files_are_one_clear_error(file, content, message, tmp_path):
+    tiny(MDLM).save(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        MDLM.load(tmp_path, "cpu")
 
 
 @SYSTEMS
@@ -105,6 +127,30 @@ def test_a_parameter_target_is_met(system, family):
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (lambda law: law + 5, "12 tokens and sum to between 148 and 148"),
+        (lambda law: 0.5 * law - 1, "12 tokens and sum to between"),
+        (lambda law: torch.nn.functional.pad(law, (0, 1), value=-50.0), "name 13 tokens and sum to between 1 and 1"),
+    ],
+    ids=["too much", "logits", "a mask"],
+)
+def test_of_estimates_that_are_no_law_over_the_tokens_nothing_is_bounded(spoilt, message):
+    model = tiny(MDLM)
+    denoiser = model.diffusion.denoiser
+    denoiser.forward = lambda *told, _asked=denoiser.forward: Changed(_asked(*told), spoilt)
+    with pytest.raises(ModelError, match=message):
+        model.likelihood(EXAMPLES[:4])
+
+
+@SYSTEMS
+def test_longer_answers_than_the_canvas_are_refused(system):
+    asked_for = [replace(request, max_tokens=LENGTH + 3) for request in requests(2)]
+    with pytest.raises(ModelError, match=f"{LENGTH + 3} tokens is asked for; the canvas of .* holds {LENGTH}"):
+        tiny(system).generate(asked_for, Sampling(steps=5))
+
+
 @SYSTEMS
 @pytest.mark.parametrize("schedule", ["linear-alpha-bar@20", "between(of=linear-alpha-bar@7,low=0.3)"])
 def test_its_bound_in_steps_by_draws_is_the_exact_one(system, schedule):

@@ -76,6 +76,15 @@ def test_the_last_step_draws():
     assert len(texts) > 25
 
 
+def test_losses_are_heard_in_nats_of_a_whole_canvas():
+    """Beside the 1e-4 that is added to their roots: those of all steps make up the bound, while little is learnt."""
+    model = model_of(chain=4)
+    trained(model, 20)
+    times, bound = model.diffusion.times, model.likelihood(EXAMPLES[:8]).nats
+    assert times.warm
+    assert times.squares.sqrt().sum().item() == pytest.approx(sum(bound) / 8, rel=0.5)
+
+
 def test_times_follow_the_losses_once_all_were_drawn_often():
     times, generator = LossAware(3, scale=2.0), torch.Generator().manual_seed(0)
     _, weights = times.sample(5, generator)

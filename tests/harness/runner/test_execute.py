@@ -1,4 +1,5 @@
 import fcntl
+import re
 import threading
 
 import pytest
@@ -40,13 +41,14 @@ def by_model(store):
 
 
 def test_what_fails_is_a_row_and_the_rest_goes_on(grid_file, store, pool):
-    plan = make_plan(load(grid_file(tricks("raise", "nan", "few"))), store)
+    plan = make_plan(load(grid_file(tricks("raise", "nan", "few", "beyond"))), store)
     summary = run(plan, store, pool)
     found = by_model(store)
-    assert (summary.failed, found["Parrot"].status) == (3, "done")
-    assert found["raise"].reason == "fit: RuntimeError: the parrot is dead"
+    assert (summary.failed, found["Parrot"].status) == (4, "done")
+    assert re.fullmatch(r"fit: RuntimeError: the parrot is dead \(plugins\.py:\d+, in fit\)", found["raise"].reason)
     assert "loss is not finite" in found["nan"].reason
     assert "15 generations for 16 requests" in found["few"].reason
+    assert re.search("token id 1000; expected 0 to [0-9]+, the vocabulary", found["beyond"].reason)
     failure = store.failure(found["raise"].digests["fit"])
     assert failure is not None
     assert "in fit" in failure.traceback
@@ -145,7 +147,7 @@ def test_the_grid_sets_the_micro_batch_of_the_first_try(grid_file, tmp_path, poo
     for name, resources, said in (("one", "", "None"), ("two", "resources: {fit: {micro_batch: 8}}", "8")):
         store = Store(tmp_path / name)
         run(make_plan(load(grid_file(PARROT.format("sizes"), resources)), store), store, pool)
-        assert rows(store)[0].reason == f"fit: ValueError: micro-batch {said}"
+        assert rows(store)[0].reason.startswith(f"fit: ValueError: micro-batch {said} (plugins.py:")
 
 
 def test_memory_is_not_retried_where_nothing_can_be_made_smaller(grid_file, store, pool):
@@ -168,7 +170,7 @@ def test_what_cannot_be_written_down_is_named_and_its_training_kept(grid_file, s
 def test_a_message_that_utf8_cannot_hold_is_a_row(grid_file, store, pool):
     summary = run(make_plan(load(grid_file(tricks("surrogate"))), store), store, pool)
     assert (summary.failed, by_model(store)["Parrot"].status) == (1, "done")
-    assert by_model(store)["surrogate"].reason == "fit: ValueError: bad text \\ud800 here"
+    assert by_model(store)["surrogate"].reason.startswith("fit: ValueError: bad text \\ud800 here (plugins.py:")
 
 
 def test_how_a_worker_ended_is_told_even_where_a_child_of_it_lives(grid_file, store):
