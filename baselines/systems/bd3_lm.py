@@ -192,6 +192,7 @@ class BD3LM(MaskedAdapter):
         """This model on a canvas for texts of so many tokens; the network is the same object."""
         if length == self.task.max_tokens:
             return self
+        assert self.schedule is not None
         with torch.device("meta"):
             longer = type(self)(self.schedule, replace(self.task, max_tokens=length), **self.size)
         longer.diffusion = self.diffusion
