@@ -37,6 +37,9 @@ class Retry(StrEnum):
     failed = "failed"
 
 
+RetryOption = Annotated[Retry | None, typer.Option(help="Run what failed before again.")]
+
+
 @app.command()
 def plan(grid: GridArgument, store: StoreOption = "./runs", as_json: JsonOption = False) -> None:
     """Show what a grid comes to: cells, skips with reasons, trainings, time and memory. Spends nothing."""
@@ -56,7 +59,7 @@ def plan(grid: GridArgument, store: StoreOption = "./runs", as_json: JsonOption 
 def run(
     grid: GridArgument,
     store: StoreOption = "./runs",
-    retry: Annotated[Retry | None, typer.Option(help="Run what failed before again.")] = None,
+    retry: RetryOption = None,
     pool: Annotated[PoolName | None, typer.Option(help="Ray where it is installed, else one process.")] = None,
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; a local one without it.")] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local Ray; all without it.")] = None,
@@ -65,10 +68,15 @@ def run(
     from harness.grid import find, load
 
     _check_installation()
-    compute(load(grid), find(grid), store, lambda: _pool(pool, address, cpus), retry_failed=retry is Retry.failed)
+    command = shlex.join(["harness", "run", grid])
+    compute(
+        load(grid), find(grid), store, lambda: _pool(pool, address, cpus), command=command, retry_failed=retry is Retry.failed
+    )
 
 
-def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *, retry_failed: bool = False) -> None:
+def compute(
+    grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *, command: str, retry_failed: bool = False
+) -> None:
     """Do what a grid still needs, and show where its leaderboard is.
 
     Args:
@@ -76,6 +84,7 @@ def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *,
         file: where it comes from.
         store: address.
         pool: starts workers, where there is anything left to do.
+        command: what was typed to have it computed, without the store.
         retry_failed: whether to try again what failed.
     """
     from harness.runner.plan import make_plan
@@ -91,7 +100,7 @@ def compute(grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *,
         begun = _executed(made.beginning, opened, workers, again) if made.awaited else None
         tried, made = made.awaited, make_plan(grid, opened) if begun else made
         summary = _executed(made, opened, workers, again - tried)
-    _conclude(opened, made.grid, summary.after(begun) if begun else summary)
+    _conclude(opened, made.grid, summary.after(begun) if begun else summary, command)
 
 
 def _executed(plan: "Plan", store: "Store", workers: "Pool", retried: "Collection[str]") -> "Summary":
@@ -118,7 +127,7 @@ def _nobody() -> "Pool":
     return InProcessPool()
 
 
-def _conclude(store: "Store", grid: str, summary: "Summary") -> None:
+def _conclude(store: "Store", grid: str, summary: "Summary", command: str) -> None:
     from harness.display import duration
 
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in ("done", "cached", "failed", "blocked"))
@@ -130,7 +139,7 @@ def _conclude(store: "Store", grid: str, summary: "Summary") -> None:
     options = f" --store {shlex.quote(store.address)}" if Path(store.address) != Path("runs").resolve() else ""
     say(f"Leaderboard: harness table {grid}{options}    in MLflow: harness ui {grid}{options}")
     if summary.failed or summary.blocked:
-        say(f"Some stages failed; the table says why. Again: harness run {grid} --retry failed{options}")
+        say(f"Some stages failed; the table says why. Again: {command} --retry failed{options}")
         raise typer.Exit(1)
 
 

@@ -1,12 +1,14 @@
 """Commands about texts that other programs made."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli.application import JsonOption, StoreOption, app, json_text, say
+from harness.cli.grids import Retry, RetryOption, compute
 from harness.design import FAMILIES, Family
 from harness.errors import OutputsError, UnknownName
 
@@ -64,9 +66,9 @@ def import_outputs(
     like: LikeOption = None,
     profile: ProfileOption = "quick",
     store: StoreOption = "./runs",
+    retry: RetryOption = None,
 ) -> None:
     """Put texts that another program made on the leaderboard; cost, latency and likelihood stay empty."""
-    from harness.cli.grids import compute
     from harness.grid import load
     from harness.outputs.importing import grid_of_outputs, task_of
     from harness.runner.pool import SerialPool
@@ -76,7 +78,10 @@ def import_outputs(
     made = grid_of_outputs(
         outputs, model=model, task=task_of(grid, task), family=_family(family), like=grid, profile_name=profile, name=name
     )
-    compute(made, outputs, store, SerialPool)
+    given = {"--model": model, "--task": task, "--family": family, "--like": like, "--profile": None if like else profile}
+    options = [word for name, value in given.items() if value for word in (name, value)]
+    command = shlex.join(["harness", "import", str(outputs), *options])
+    compute(made, outputs, store, SerialPool, command=command, retry_failed=retry is Retry.failed)
 
 
 def _family(name: str | None) -> Family | None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,6 +42,14 @@ def grid(tmp_path):
     )
     path.write_text(text.replace("PLUGINS", str(PLUGINS)))
     return path
+
+
+@pytest.fixture
+def failing(grid):
+    spoilt = grid.with_name("two words.yaml")
+    stepwise = f"grid: spoilt\nmodels: [{{name: {PLUGINS}:Stepwise}}]"
+    spoilt.write_text("\n".join([stepwise, *grid.read_text().replace("Letters", "Spoilt").splitlines()[1:], "steps: [8]\n"]))
+    return spoilt
 
 
 def test_a_grid_from_plan_to_table(grid, tmp_path):
@@ -121,7 +130,7 @@ def test_without_mlflow_a_run_says_so_and_goes_on(grid, tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.snapshot("tiny", {"grid": "tiny", "cells": []})
     with CliRunner().isolation() as (out, *_):
-        grids._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0))
+        grids._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0), "harness run tiny")
         text = out.getvalue().decode()
     assert "Not in MLflow: MLflow is not installed" in text
     assert "Leaderboard:" in text
@@ -232,6 +241,16 @@ def test_a_terminal_that_knows_only_ascii_is_written_to(grid, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert r"gr\xf6\xdfer" in done.stdout
+
+
+def test_what_failed_is_tried_again_by_the_printed_command(failing, tmp_path):
+    store = tmp_path / "the runs"
+    code, text = call("run", failing, "--store", store, "--pool", "serial")
+    assert code == 1
+    printed = text.partition("Again: ")[2].strip()
+    assert shlex.split(printed) == ["harness", "run", str(failing), "--retry", "failed", "--store", str(store)]
+    code, text = call(*shlex.split(printed)[1:], "--pool", "serial")
+    assert "0 cached, 1 failed" in text
 
 
 def test_a_suggested_command_can_be_copied(monkeypatch, capsys, tmp_path):

@@ -1,6 +1,7 @@
 """Texts from elsewhere on the leaderboard of a real store, with the generated language as task."""
 
 import json
+import shlex
 
 import pytest
 from typer.testing import CliRunner
@@ -82,6 +83,21 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(harness, tmp_path
     named[named.index("x")] = " "
     assert "--model is empty" in str(harness(*named).exception)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_import_that_failed_is_tried_again_by_the_printed_command(harness, tmp_path):
+    texts = written(harness, tmp_path).rename(tmp_path / "the texts.jsonl")
+    command = ("import", texts, "--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
+    assert harness(*command).exit_code == 0
+    for record in (tmp_path / "runs" / "records").rglob("*.json"):
+        record.write_text(record.read_text().replace('"status": "done"', '"status": "failed"'))
+        record.rename(record.with_suffix(".fail-1.json"))
+    failed = harness(*command)
+    assert failed.exit_code == 1
+    printed = shlex.split(failed.output.partition("Again: ")[2])
+    assert printed == ["harness", *map(str, command), "--retry", "failed"]
+    again = harness(*printed[1:])
+    assert again.exit_code == 0, (again.output, again.exception)
 
 
 def test_a_grid_may_name_a_file_of_texts_with_its_checksum(harness, tmp_path):
