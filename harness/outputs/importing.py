@@ -8,9 +8,11 @@ from harness.design import Family
 from harness.errors import OutputsError
 from harness.grid import Grid, TaskEntry
 from harness.grid.catalogue import Catalogue
+from harness.leaderboard import bare
 from harness.metrics.profiles import profile
 from harness.outputs.imported import digest_of_file
 from harness.outputs.reading import paired, read_outputs
+from harness.registry import known
 from harness.runner.artefacts import test_items
 
 JUDGE_TOKENS = 2_000_000
@@ -54,10 +56,9 @@ def grid_of_outputs(
         name: of the grid.
 
     Raises:
-        OutputsError: texts and test items do not correspond, or the system has no name.
+        OutputsError: texts and test items do not correspond, or the system has no name of its own.
     """
-    if not model.strip():
-        raise OutputsError("--model is empty; give the system the name that it is to have on the leaderboard.")
+    _check_name(model, like)
     chosen = like.profile if like else profile_name
     folder = like.folder if like else Path.cwd()
     family, items = items_of(task, family, chosen, folder)
@@ -68,6 +69,20 @@ def grid_of_outputs(
     wanted = {"name": task.name, "label": task.label, "families": [family], **task.options}
     fields = {"grid": name, "models": [entry], "tasks": [wanted], "budget": {"tokens": 0}, "profile": chosen, "latency": False}
     return Grid.model_validate({**fields, **shared, "folder": folder})
+
+
+def _check_name(model: str, like: Grid | None) -> None:
+    if not model.strip():
+        raise OutputsError("--model is empty; give the system the name that it is to have on the leaderboard.")
+    name = bare(model.strip())
+    owner = "a registered model" if name in known("models") else ""
+    if like is not None and model.strip() in (entry.title for entry in like.models):
+        owner = f"a model of the grid {like.grid}"
+    if owner:
+        raise OutputsError(
+            f"--model {model!r} is {owner}, and on the leaderboard nothing would tell the two apart; choose another name, "
+            f"such as {name}-elsewhere."
+        )
 
 
 def _judge_of(like: Grid) -> dict[str, object]:
@@ -87,8 +102,8 @@ def task_of(like: Grid | None, task: str) -> TaskEntry:
         return TaskEntry(name=task)
     found = [entry for entry in like.tasks if task in (entry.name, entry.title)]
     if len(found) != 1:
-        known = ", ".join(entry.title for entry in like.tasks)
-        raise OutputsError(f"grid {like.grid} has {len(found)} tasks {task!r}; expected one of {known}.")
+        titles = ", ".join(entry.title for entry in like.tasks)
+        raise OutputsError(f"grid {like.grid} has {len(found)} tasks {task!r}; expected one of {titles}.")
     return found[0]
 
 

@@ -85,6 +85,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_spent(harness, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["copy-source", "copy-source[width=8]", "trigram", "theirs"])
+def test_a_name_that_a_model_has_is_refused(harness, tmp_path, name):
+    like = tmp_path / "like.yaml"
+    like.write_text(GRID.replace("template]", "{name: template, label: theirs}]"))
+    refused = harness("import", "none.jsonl", "--model", name, "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
+    assert isinstance(refused.exception, OutputsError)
+    assert str(refused.exception).startswith(f"--model {name!r} is ")
+    assert str(refused.exception).endswith(f"choose another name, such as {name.partition('[')[0]}-elsewhere.")
+
+
 def test_an_import_that_failed_is_tried_again_by_the_printed_command(harness, tmp_path):
     texts = written(harness, tmp_path).rename(tmp_path / "the texts.jsonl")
     command = ("import", texts, "--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
