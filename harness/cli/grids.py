@@ -4,6 +4,7 @@ import importlib.util
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,23 +69,33 @@ def run(
     from harness.grid import find, load
 
     _check_installation()
-    command = shlex.join(["harness", "run", grid])
-    compute(
-        load(grid), find(grid), store, lambda: _pool(pool, address, cpus), command=command, retry_failed=retry is Retry.failed
-    )
+    asked = Asked(find(grid), shlex.join(["harness", "run", grid]), "write another `grid:` into one")
+    compute(load(grid), asked, store, lambda: _pool(pool, address, cpus), retry_failed=retry is Retry.failed)
 
 
-def compute(
-    grid: "Grid", file: Path, store: str, pool: "Callable[[], Pool]", *, command: str, retry_failed: bool = False
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a grid was asked for.
+
+    Attributes:
+        file: where it comes from.
+        command: what was typed, without the store.
+        rename: what gives one of two grids of a name another name.
+    """
+
+    file: Path
+    command: str
+    rename: str
+
+
+def compute(grid: "Grid", asked: Asked, store: str, pool: "Callable[[], Pool]", *, retry_failed: bool = False) -> None:
     """Do what a grid still needs, and show where its leaderboard is.
 
     Args:
         grid: as read, or as made.
-        file: where it comes from.
+        asked: how.
         store: address.
         pool: starts workers, where there is anything left to do.
-        command: what was typed to have it computed, without the store.
         retry_failed: whether to try again what failed.
     """
     from harness.runner.plan import make_plan
@@ -95,12 +106,12 @@ def compute(
     idle = not retry_failed and set(made.stages) <= set(made.finished)
     with closing(_nobody() if idle else pool()) as workers:
         workers.check(made.stages.values())
-        _warn_of_another(opened, made.grid, file)
+        _warn_of_another(opened, made.grid, asked)
         again = set(made.stages) if retry_failed else set()
         begun = _executed(made.beginning, opened, workers, again) if made.awaited else None
         tried, made = made.awaited, make_plan(grid, opened) if begun else made
         summary = _executed(made, opened, workers, again - tried)
-    _conclude(opened, made.grid, summary.after(begun) if begun else summary, command)
+    _conclude(opened, made.grid, summary.after(begun) if begun else summary, asked.command)
 
 
 def _executed(plan: "Plan", store: "Store", workers: "Pool", retried: "Collection[str]") -> "Summary":
@@ -111,12 +122,12 @@ def _executed(plan: "Plan", store: "Store", workers: "Pool", retried: "Collectio
         return execute(plan, store, workers, listener, retried=retried)
 
 
-def _warn_of_another(store: "Store", grid: str, file: Path) -> None:
-    other = store.take_name(grid, file)
+def _warn_of_another(store: "Store", grid: str, asked: Asked) -> None:
+    other = store.take_name(grid, asked.file)
     if other is not None:
         sys.stderr.write(
-            f"warning: in this store the grid {grid!r} was that of {other}; from now on it is that of {file.resolve()}. Cells "
-            "that only the former has are no longer shown, in MLflow neither. To keep both, write another `grid:` into one.\n"
+            f"warning: in this store the grid {grid!r} was that of {other}; from now on it is that of {asked.file.resolve()}. "
+            f"Cells that only the former has are no longer shown, in MLflow neither. To keep both, {asked.rename}.\n"
         )
 
 

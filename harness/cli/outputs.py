@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.application import JsonOption, StoreOption, app, json_text, say
-from harness.cli.grids import Retry, RetryOption, compute
+from harness.cli.grids import Asked, Retry, RetryOption, compute
 from harness.design import FAMILIES, Family
 from harness.errors import OutputsError, UnknownName
 
@@ -81,7 +81,8 @@ def import_outputs(
     given = {"--model": model, "--task": task, "--family": family, "--like": like, "--profile": None if like else profile}
     options = [word for name, value in given.items() if value for word in (name, value)]
     command = shlex.join(["harness", "import", str(outputs), *options])
-    compute(made, outputs, store, SerialPool, command=command, retry_failed=retry is Retry.failed)
+    asked = Asked(outputs, command, "import one under another --model")
+    compute(made, asked, store, SerialPool, retry_failed=retry is Retry.failed)
 
 
 def _family(name: str | None) -> Family | None:

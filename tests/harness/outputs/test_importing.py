@@ -95,6 +95,15 @@ def test_a_name_that_a_model_has_is_refused(harness, tmp_path, name):
     assert str(refused.exception).endswith(f"choose another name, such as {name.partition('[')[0]}-elsewhere.")
 
 
+def test_another_file_under_the_same_name_is_told_what_keeps_both(harness, tmp_path):
+    first = written(harness, tmp_path)
+    second = tmp_path / "second.jsonl"
+    second.write_text(first.read_text())
+    options = ("--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
+    assert "warning" not in harness("import", first, *options).stderr
+    assert "To keep both, import one under another --model.\n" in harness("import", second, *options).stderr
+
+
 def test_an_import_that_failed_is_tried_again_by_the_printed_command(harness, tmp_path):
     texts = written(harness, tmp_path).rename(tmp_path / "the texts.jsonl")
     command = ("import", texts, "--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
