@@ -81,11 +81,13 @@ class Asked:
         file: where it comes from.
         command: what was typed, without the store.
         rename: what gives one of two grids of a name another name.
+        alone: whether it has one system only, which is to be seen beside those of other grids.
     """
 
     file: Path
     command: str
     rename: str
+    alone: bool = False
 
 
 def compute(grid: "Grid", asked: Asked, store: str, pool: "Callable[[], Pool]", *, retry_failed: bool = False) -> None:
@@ -111,7 +113,7 @@ def compute(grid: "Grid", asked: Asked, store: str, pool: "Callable[[], Pool]", 
         begun = _executed(made.beginning, opened, workers, again) if made.awaited else None
         tried, made = made.awaited, make_plan(grid, opened) if begun else made
         summary = _executed(made, opened, workers, again - tried)
-    _conclude(opened, made.grid, summary.after(begun) if begun else summary, asked.command)
+    _conclude(opened, made.grid, summary.after(begun) if begun else summary, asked)
 
 
 def _executed(plan: "Plan", store: "Store", workers: "Pool", retried: "Collection[str]") -> "Summary":
@@ -138,7 +140,7 @@ def _nobody() -> "Pool":
     return InProcessPool()
 
 
-def _conclude(store: "Store", grid: str, summary: "Summary", command: str) -> None:
+def _conclude(store: "Store", grid: str, summary: "Summary", asked: Asked) -> None:
     from harness.display import duration
 
     counts = ", ".join(f"{getattr(summary, name)} {name}" for name in ("done", "cached", "failed", "blocked"))
@@ -149,8 +151,10 @@ def _conclude(store: "Store", grid: str, summary: "Summary", command: str) -> No
         say(f"Not in MLflow: {error}")
     options = f" --store {shlex.quote(store.address)}" if Path(store.address) != Path("runs").resolve() else ""
     say(f"Leaderboard: harness table {grid}{options}    in MLflow: harness ui {grid}{options}")
+    if asked.alone:
+        say(f"Beside the others: harness table{options}")
     if summary.failed or summary.blocked:
-        say(f"Some stages failed; the table says why. Again: {command} --retry failed{options}")
+        say(f"Some stages failed; the table says why. Again: {asked.command} --retry failed{options}")
         raise typer.Exit(1)
 
 

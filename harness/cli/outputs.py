@@ -81,7 +81,7 @@ def import_outputs(
     given = {"--model": model, "--task": task, "--family": family, "--like": like, "--profile": None if like else profile}
     options = [word for name, value in given.items() if value for word in (name, value)]
     command = shlex.join(["harness", "import", str(outputs), *options])
-    asked = Asked(outputs, command, "import one under another --model")
+    asked = Asked(outputs, command, "import one under another --model", alone=True)
     compute(made, asked, store, SerialPool, retry_failed=retry is Retry.failed)
 
 

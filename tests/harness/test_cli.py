@@ -18,6 +18,7 @@ from harness.cli import grids, results
 from harness.tracking.records import Store
 
 PLUGINS = Path(__file__).parents[1] / "end_to_end" / "plugins.py"
+ASKED = grids.Asked(Path("tiny.yaml"), "harness run tiny.yaml", "rename it")
 BABBLER = f"{Path(__file__).parent / 'check_models.py'}:Babbler"
 
 
@@ -130,7 +131,7 @@ def test_without_mlflow_a_run_says_so_and_goes_on(grid, tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.snapshot("tiny", {"grid": "tiny", "cells": []})
     with CliRunner().isolation() as (out, *_):
-        grids._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0), "harness run tiny")
+        grids._conclude(store, "tiny", Summary(done=1, failed=0, blocked=0, cached=0, skipped=0, seconds=1.0), ASKED)
         text = out.getvalue().decode()
     assert "Not in MLflow: MLflow is not installed" in text
     assert "Leaderboard:" in text

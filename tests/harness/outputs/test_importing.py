@@ -49,7 +49,11 @@ def test_texts_are_scored_as_those_of_models_are(harness, tmp_path, keys):
     texts = written(harness, tmp_path, keys=keys)
     done = harness("import", texts, "--model", "elsewhere", "--task", "tiny", "--family", "t2t", "--like", "like.yaml")
     assert done.exit_code == 0, (done.output, done.exception)
+    printed = next(line for line in done.output.splitlines() if line.startswith("Beside the others: "))
     assert harness("run", "like.yaml", "--pool", "serial").exit_code == 0
+    beside = harness(*shlex.split(printed)[4:], "--family", "t2t")
+    assert beside.output.count("\n## ") == 0, "one section"
+    assert all(f"| {name} " in beside.output for name in ("elsewhere", "copy-source", "template"))
     rows = {row.model: row for row in rows_of("runs") if row.family == "t2t"}
     other, own = rows["elsewhere"], rows["copy-source"]
     assert other.status == "done"
