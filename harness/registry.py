@@ -63,14 +63,23 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 @cache
-def _entries(group: Group) -> Mapping[str, Any]:
-    """Name -> entry point; of another class where the backport `importlib_metadata` is loaded."""
-    return {entry.name: entry for entry in entry_points(group=f"harness.{group}")}
+def _entries(group: Group) -> Mapping[str, Mapping[str, str]]:
+    """Name -> package with its version -> `module:attribute`; one package, unless several register the name."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in entry_points(group=f"harness.{group}"):
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown package"
+        found.setdefault(entry.name, {})[package] = entry.value
+    return found
 
 
 def known(group: Group) -> list[str]:
-    """Registered names of a group, sorted."""
-    return sorted(_entries(group))
+    """Registered names of a group, sorted; those left out that several packages register."""
+    return sorted(name for name, registered in _entries(group).items() if len(registered) == 1)
+
+
+def disputed(group: Group) -> list[str]:
+    """Names that several packages register, so that they stand for nothing, sorted."""
+    return sorted(name for name, registered in _entries(group).items() if len(registered) > 1)
 
 
 def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
@@ -83,16 +92,19 @@ def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
 
     Raises:
         UnknownName: nothing is registered under the name.
-        GridError: the file does not exist, or is no text.
+        GridError: the file does not exist, or is no text; several packages register the name.
     """
     if ".py:" in name:
         return _resolve_file(name, folder or Path.cwd())
-    try:
-        entry = _entries(group)[name]
-    except KeyError:
-        raise UnknownName(group.removesuffix("s"), name, known(group)) from None
-    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown package"
-    return Target(name, package, entry.value)
+    noun, registered = group.removesuffix("s"), _entries(group).get(name, {})
+    if not registered:
+        raise UnknownName(noun, name, known(group))
+    if len(registered) > 1:
+        claims = " and by ".join(f"{package} ({reference})" for package, reference in registered.items())
+        raise GridError(
+            f"{noun} {name!r} is registered more than once: by {claims}; rename the entry point of one, or uninstall one."
+        )
+    return Target(name, *next(iter(registered.items())))
 
 
 def _resolve_file(name: str, folder: Path) -> Target:

@@ -23,7 +23,7 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
 
 
 def listing(noun: Noun) -> list[Entry]:
-    """Every registered thing of a kind, sorted by name; one whose import fails is listed with its error.
+    """Every registered thing of a kind, sorted by name; one that cannot be used is listed with its error.
 
     Args:
         noun: "models", "tasks", "schedules" or "metrics".
@@ -31,13 +31,14 @@ def listing(noun: Noun) -> list[Entry]:
     if noun == "schedules":
         return _schedules()
     describe = {"models": _model, "tasks": _task, "metrics": _metric}[noun]
-    return [_described(noun, name, describe) for name in registry.known(noun)]
+    return [_described(noun, name, describe) for name in sorted([*registry.known(noun), *registry.disputed(noun)])]
 
 
 def _described(noun: registry.Group, name: str, describe: Any) -> Entry:
-    target = registry.resolve(noun, name)
-    entry = {"registered": name, "origin": target.origin}
+    entry = {"registered": name}
     try:
+        target = registry.resolve(noun, name)
+        entry["origin"] = target.origin
         return {**entry, **describe(target.load())}
     except Exception as error:
         return {**entry, "error": f"{type(error).__name__}: {error}"}
@@ -79,14 +80,12 @@ def _summary(loaded: Any) -> str:
 
 
 def as_table(noun: Noun, entries: Sequence[Entry]) -> str:
-    """The main columns of a listing as a Markdown table, and what could not be imported."""
+    """The main columns of a listing as a Markdown table, and what cannot be used."""
     shown = [entry for entry in entries if "error" not in entry]
     columns = [column for column in _SHOWN[noun] if any(entry.get(column) not in (None, (), [], "") for entry in shown)]
     body = [[markdown_cell(_said(entry.get(column))) for column in columns] for entry in shown]
     lines = grid_of_text(columns, body) if body else [f"No {noun}."]
-    broken = [
-        f"- {entry['registered']} cannot be imported: {markdown_cell(entry['error'])}" for entry in entries if "error" in entry
-    ]
+    broken = [f"- {entry['registered']} cannot be used: {markdown_cell(entry['error'])}" for entry in entries if "error" in entry]
     return "\n".join([*lines, *([""] if broken else []), *broken]) + "\n"
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from harness import registry
-from harness.errors import UnknownName
 from harness.report.escape import markdown_cell
 from harness.report.export import grid_of_text
 
@@ -38,13 +37,10 @@ def sources(tasks: Sequence[str] = ()) -> Iterator[SourceFile]:
 
     Raises:
         UnknownName: no such task.
+        GridError: several packages register the name.
     """
-    known = registry.known("tasks")
-    for name in tasks:
-        if name not in known:
-            raise UnknownName("task", name, known)
-    for name in tasks or known:
-        task = registry.resolve("tasks", name).load()()
+    for target in [registry.resolve("tasks", name) for name in tasks or registry.known("tasks")]:
+        task = target.load()()
         yield from task.sources() if hasattr(task, "sources") else ()
 
 
