@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,17 +21,29 @@ def design_of(model_class: Any, size: Mapping[str, Any]) -> Design:
     design_for = getattr(model_class, "design_for", None)
     if design_for is not None:
         return design_for(**size)
-    _check_taken(model_class, size)
+    check_taken(model_class, size, given=("schedule", "task"))
     return model_class.design
 
 
-def _check_taken(model_class: Any, size: Mapping[str, Any]) -> None:
-    """Refuse keys that the constructor has no parameter for."""
-    parameters = list(inspect.signature(model_class.__init__).parameters.values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+def check_taken(made: Any, options: Mapping[str, Any], given: Sequence[str] = ()) -> None:
+    """Refuse keys that a constructor has no parameter for.
+
+    Args:
+        made: the class.
+        options: the keys, with their values.
+        given: what comes before them.
+
+    Raises:
+        UnknownName: a key that is not among the parameters.
+    """
+    parameters = list(inspect.signature(made.__init__).parameters.values())
+    if made.__init__ is not object.__init__ and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters[len(("self", "schedule", "task")) :]]
-    for name in size:
+    named = [
+        parameter.name for parameter in parameters if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    known = named[len(("self", *given)) :]
+    for name in options:
         if name not in known:
             raise UnknownName("key", name, known)
 

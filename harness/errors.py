@@ -37,7 +37,7 @@ class UnknownName(GridError):
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(item) for item in near)}?" if near else ""
         place = f"{where}: " if where else ""
-        super().__init__(f"{place}unknown {noun} {name!r}.{hint} Known: {', '.join(known)}.")
+        super().__init__(f"{place}unknown {noun} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
         self.noun, self.name, self.near = noun, name, near
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.construction import begins_with, design_of, least_steps, sampling_keys
+from harness.construction import begins_with, check_taken, design_of, least_steps, sampling_keys
 from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
 from harness.errors import GridError, HarnessError, ModelError
@@ -139,6 +139,7 @@ class Catalogue:
     def _task(self, entry: TaskEntry) -> Any:
         made = self._loaded("tasks", entry.name)
         try:
+            check_taken(made, entry.options)
             return made(**entry.options)
         except Exception as error:
             raise _refusal("task", entry, error) from error

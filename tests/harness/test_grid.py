@@ -353,6 +353,21 @@ def test_refused_options_name_the_model(read):
         expand(read(SMALL.replace('"own.py:Task"', '{name: "own.py:Task", sizes: 3}')))
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("{name: 'own.py:Task', sise: 3}", r"'Task\[sise=3\]' .*: unknown key 'sise'. Did you mean 'size'\? Known: size\.$"),
+        ("{name: world, sise: tiny}", r"'world.*: unknown key 'sise'. Did you mean 'size' .*\? Known: .*, size, "),
+        ("{name: 'own.py:Plain', size: 3}", r"'Plain\[size=3\]' .*: unknown key 'size'. Known: none\.$"),
+    ],
+)
+def test_an_unknown_key_of_a_task_is_named(read, tmp_path, task, said):
+    grid = read(SMALL.replace('"own.py:Task"', task))
+    (tmp_path / "own.py").write_text(PLUGIN + "\n\nclass Plain(Task):\n    __init__ = object.__init__\n")
+    with pytest.raises(GridError, match=rf"mine.yaml:3: task {said}"):
+        expand(grid)
+
+
 def test_a_failing_import_is_no_refused_option(read, tmp_path):
     (tmp_path / "bad.py").write_text("import nowhere_at_all")
     with pytest.raises(GridError, match=r"bad.py:Task: importing .*bad.py failed: ModuleNotFoundError") as error:
