@@ -51,15 +51,16 @@ class Target:
         try:
             return getattr(module, attribute)
         except AttributeError:
-            raise UnknownName(f"attribute of {module_name}", attribute, public_names(module)) from None
+            raise UnknownName("class", attribute, classes_of(module), module_name) from None
 
     def _file(self, path: Path) -> ModuleType:
         return _module_of(path, self.text if self.text is not None else path.read_text(encoding="utf-8"))
 
 
-def public_names(module: ModuleType) -> list[str]:
-    """Names that a module shows."""
-    return [name for name in vars(module) if not name.startswith("_")]
+def classes_of(module: ModuleType) -> list[str]:
+    """Names of the classes that a module defines and shows."""
+    found = {name: value for name, value in vars(module).items() if isinstance(value, type) and not name.startswith("_")}
+    return [name for name, value in found.items() if value.__module__ == module.__name__]
 
 
 @cache
@@ -92,8 +93,11 @@ def resolve(group: Group, name: str, folder: Path | None = None) -> Target:
 
     Raises:
         UnknownName: nothing is registered under the name.
-        GridError: the file does not exist, or is no text; several packages register the name.
+        GridError: the file does not exist, is no text, or is named without a class; several packages register the name.
     """
+    if name.removesuffix(":").endswith(".py"):
+        file = name.removesuffix(":")
+        raise GridError(f"{name!r} is a file; name the class in it: {file}:ClassName.")
     if ".py:" in name:
         return _resolve_file(name, folder or Path.cwd())
     noun, registered = group.removesuffix("s"), _entries(group).get(name, {})

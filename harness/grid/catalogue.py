@@ -48,16 +48,22 @@ class Catalogue:
         """Where a name leads to."""
         return cast(Target, self._once((group, name), lambda: resolve(group, name, self.folder)))
 
-    def model(self, name: str) -> ModelClass:
-        """The class of a model."""
-        return cast(ModelClass, self._once(("model", name), lambda: self._loaded("models", name)))
+    def model(self, name: str, place: str = "") -> ModelClass:
+        """The class of a model; with `place` errors begin."""
+        return cast(ModelClass, self._once(("model", name), lambda: self._loaded("models", name, place)))
 
-    def _loaded(self, group: Group, name: str) -> Any:
+    def _loaded(self, group: Group, name: str, place: str = "") -> Any:
         """The class behind a name, with all that its contract asks for.
 
         Raises:
-            GridError: something is missing.
+            GridError: it cannot be imported, or something is missing.
         """
+        try:
+            return self._complete(group, name)
+        except GridError as error:
+            raise GridError(f"{place}{error}") from error
+
+    def _complete(self, group: Group, name: str) -> Any:
         found = self.target(group, name).load()
         missing = [member for member in CONTRACTS[group] if not hasattr(found, member)]
         if missing:
@@ -73,7 +79,7 @@ class Catalogue:
         return cast(Design, self._once(("design", entry.content), lambda: self._design(entry)))
 
     def _design(self, entry: ModelEntry) -> Design:
-        model = self.model(entry.name)
+        model = self.model(entry.name, entry.place)
         try:
             design = design_of(model, entry.options)
         except Exception as error:
@@ -137,7 +143,7 @@ class Catalogue:
         return cast(Task, self._once(("task", entry.content), lambda: self._task(entry)))
 
     def _task(self, entry: TaskEntry) -> Any:
-        made = self._loaded("tasks", entry.name)
+        made = self._loaded("tasks", entry.name, entry.place)
         try:
             check_taken(made, entry.options)
             return made(**entry.options)

@@ -5,6 +5,7 @@ from harness.grid import Grid, TaskEntry, load, shipped
 from harness.grid.catalogue import Catalogue
 from harness.grid.expansion import expand
 from harness.grid.reading import SHIPPED
+from harness.runner.plan import make_plan
 
 PLUGIN = """
 from harness.design import Design
@@ -366,6 +367,29 @@ def test_an_unknown_key_of_a_task_is_named(read, tmp_path, task, said):
     (tmp_path / "own.py").write_text(PLUGIN + "\n\nclass Plain(Task):\n    __init__ = object.__init__\n")
     with pytest.raises(GridError, match=rf"mine.yaml:3: task {said}"):
         expand(grid)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"), [("own.py:Autoregressive", "own.py:Autoregresive", 2), ("own.py:Task", "own.py:Tusk", 3)]
+)
+def test_a_class_that_a_file_has_not_is_answered_with_those_it_has(read, right, wrong, place):
+    given, meant = wrong.partition(":")[2], right.partition(":")[2]
+    said = rf"^\S*mine.yaml:{place}: \S*own.py: unknown class '{given}'. Did you mean '{meant}'"
+    with pytest.raises(GridError, match=said) as error:
+        expand(read(SMALL.replace(right, wrong)))
+    known = "Autoregressive, Broken, Continuous, Copy, Diffusion, Model, Position, Task, Unigram"
+    assert str(error.value).endswith(f"Known: {known}.")
+
+
+def test_a_judge_that_a_file_has_not_is_named_with_its_place(read):
+    with pytest.raises(GridError, match=r"^\S*mine.yaml:5: \S*own.py: unknown class 'Nobody'"):
+        make_plan(read(SMALL + "judge: {name: 'own.py:Nobody'}\nmetrics: [judge-perplexity]\nprofile: test"), None)
+
+
+@pytest.mark.parametrize("name", ["own.py", "own.py:"])
+def test_a_file_without_the_name_of_a_class(read, name):
+    with pytest.raises(GridError, match=rf"mine.yaml:2: '{name}' is a file; name the class in it: own.py:ClassName\.$"):
+        read(SMALL.replace("own.py:Autoregressive", name))
 
 
 def test_a_failing_import_is_no_refused_option(read, tmp_path):
