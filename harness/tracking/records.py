@@ -150,14 +150,23 @@ class Store:
     def record(self, key: str) -> Record | None:
         """The record of a finished stage; `None` where there is none."""
         data = self.files.read(_record_name(key))
-        return None if data is None else _parsed(data, key)
+        return None if data is None else self._parsed(_record_name(key), data)
 
     def failure(self, key: str) -> Record | None:
         """The latest failed attempt; `None` where there is none."""
         latest, count = None, 1
         while (data := self.files.read(_failure_name(key, count))) is not None:
             latest, count = data, count + 1
-        return None if latest is None else _parsed(latest, key)
+        return None if latest is None else self._parsed(_failure_name(key, count - 1), latest)
+
+    def _parsed(self, name: str, data: bytes) -> Record:
+        try:
+            return Record.from_json(data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{self.address}/{name} cannot be read ({error}): it was cut off, or another version of the harness wrote it; "
+                "delete it and run the grid again, or take a new --store."
+            ) from error
 
     def keys(self) -> tuple[set[str], set[str]]:
         """Keys of finished stages, and of stages with failed attempts, by one look at the folder."""
@@ -298,13 +307,3 @@ def _record_name(key: str) -> str:
 
 def _failure_name(key: str, count: int) -> str:
     return f"records/{key[:2]}/{key}.fail-{count}.json"
-
-
-def _parsed(data: bytes, key: str) -> Record:
-    try:
-        return Record.from_json(data)
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"record {key} cannot be read ({error}): it was cut off, or another version of the harness wrote it; delete it and "
-            "run the grid again."
-        ) from error

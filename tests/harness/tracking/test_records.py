@@ -175,3 +175,15 @@ def test_a_name_is_taken_from_another_file_with_a_word(tmp_path):
     assert store.take_name("g", tmp_path / "a.yaml") is None
     assert store.take_name("g", tmp_path / "b.yaml") == str(tmp_path / "a.yaml")
     assert list(store.grids()) == []
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_record_that_cannot_be_read_is_named_with_its_file(tmp_path, failed):
+    store = Store(tmp_path)
+    store.fail(record(status="failed")) if failed else store.commit(record())
+    (path,) = (tmp_path / "records").rglob("*.json")
+    path.write_text("{")
+    with pytest.raises(StoreError) as error:
+        store.failure(KEY) if failed else store.record(KEY)
+    assert str(error.value).startswith(f"{path} cannot be read (")
+    assert str(error.value).endswith("delete it and run the grid again, or take a new --store.")
