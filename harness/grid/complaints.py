@@ -14,6 +14,11 @@ from harness.grid.schema import Grid
 Location = Sequence[str | int]
 _BRANCH = re.compile(r"(literal|tuple|function-\w+)\[.*\]|\[key\]|LatencyEntry", re.DOTALL)
 _LONGEST = 100
+_EXAMPLES = {
+    "budget": "; add `budget: {tokens: 3_000_000}`", "tokens": "; add `tokens: 3_000_000`",
+    "models": "; add `models: [NAME]`; `harness list models` has the names",
+    "tasks": "; add `tasks: [NAME]`; `harness list tasks` has the names",
+}  # fmt: skip
 
 
 class Places:
@@ -32,9 +37,15 @@ class Places:
             node, line = child
         return f"{self.path}:{line + 1}"
 
-    def names(self, key: str) -> bool:
-        """Whether the file has this key on its first level."""
-        return _child(self.node, key) is not None
+    def names(self, *location: str | int) -> bool:
+        """Whether the file has this key or item."""
+        node = self.node
+        for part in location:
+            child = _child(node, part)
+            if child is None:
+                return False
+            node = child[0]
+        return True
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | None:
@@ -47,13 +58,15 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | N
 
 def complaints(error: ValidationError, places: Places) -> Iterator[str]:
     """One line for each mistake."""
-    found = [{**item, "loc": _plain(item["loc"])} for item in error.errors(include_url=False)]
+    found = [{**item, "loc": _written(item["loc"], places)} for item in error.errors(include_url=False)]
     return (_complaint(item, places) for item in found if not _follows(item, found))
 
 
-def _plain(location: Location) -> Location:
-    """A location without the branches of unions, which stand in no file."""
-    return tuple(part for part in location if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
+def _written(location: Location, places: Places) -> Location:
+    """A location without what stands in no file: the branches of unions, and the `default` of a budget that is one for all."""
+    plain = tuple(part for part in location if not (isinstance(part, str) and _BRANCH.fullmatch(part)))
+    one_for_all = plain[:2] == ("budget", "default") and not places.names("budget", "default")
+    return ("budget", *plain[2:]) if one_for_all else plain
 
 
 def _follows(item: Any, found: Sequence[Any]) -> bool:
@@ -73,7 +86,7 @@ def _complaint(item: Any, places: Places) -> str:
         return f"{where}: {_unknown_key(location, item['input'])}"
     key = ".".join(str(part) for part in location)
     if item["type"] == "missing":
-        return f"{where}: {key} is missing."
+        return f"{where}: {key} is missing{_EXAMPLES.get(str(location[-1]), '')}."
     if location == ("grid",) and not places.names("grid"):
         return f"{where}: {item['input']!r}, the file's name, is no name of a grid; rename the file, or write `grid: name`."
     return f"{where}: {key}: {_message(item)}; given: {_short(item['input'])}.{_hint(item['input'])}"
