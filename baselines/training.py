@@ -196,9 +196,18 @@ def _update(state: "_State", loss: Loss, batch: Data, update: int, updates: int,
         total += value.detach()
     mean = total.item()
     if not math.isfinite(mean):
-        raise ModelError(f"the training loss became {mean} at update {update + 1} of {updates}; lower the learning rate")
+        raise _diverged(mean, update, updates)
     state.step(update, updates)
     return mean
+
+
+def _diverged(loss: float, update: int, updates: int) -> ModelError:
+    if update == 0:
+        return ModelError(
+            f"the training loss is {loss} at update 1 of {updates}, before any learning rate has acted: the loss itself is not "
+            "finite; look at what it computes, and at the weights that the model begins with"
+        )
+    return ModelError(f"the training loss became {loss} at update {update + 1} of {updates}; lower the learning rate")
 
 
 def _mixed(device: torch.device) -> AbstractContextManager[None]:

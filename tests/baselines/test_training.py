@@ -106,7 +106,7 @@ def test_it_learns():
 
 def test_nan_is_an_error():
     model = Line()
-    with pytest.raises(ModelError, match="update 1 of"):
+    with pytest.raises(ModelError, match=r"is nan at update 1 of 10, before any learning rate has acted: .* not finite"):
         train(
             model, lambda batch, draws: model.loss(batch, draws) * float("nan"), data(), optimisation=SETTINGS, canvas=1,
             budget=Budget(tokens=80), run=FitContext(seed=0),
@@ -143,3 +143,12 @@ def test_losses_hear_how_far_training_is_and_that_scoring_is_no_training():
     run = FitContext(seed=3, micro_batch=4)
     train(model, model.loss, data(), optimisation=SETTINGS, canvas=1, budget=Budget(tokens=8 * 4), run=run, valid=data())
     assert heard == [0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0]
+
+
+def test_nan_after_an_update_speaks_of_the_learning_rate():
+    model = Line()
+    with pytest.raises(ModelError, match=r"became nan at update 2 of 10; lower the learning rate"):
+        train(
+            model, lambda batch, draws: model.loss(batch, draws) * (float("nan") if model.weight.any() else 1.0), data(),
+            optimisation=SETTINGS, canvas=1, budget=Budget(tokens=80), run=FitContext(seed=0),
+        )  # fmt: skip
