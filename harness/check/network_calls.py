@@ -13,6 +13,7 @@ from harness.check.case import STEPS, Case, InapplicableError, require
 from harness.contracts import Generation
 
 _FEWER = STEPS // 2
+_COUNT = "Count every forward evaluation of the network, guidance included, and nothing else."
 
 
 @dataclass
@@ -72,7 +73,10 @@ def counts_its_network_calls(case: Case) -> None:
     given, seen = _answer(case, STEPS)
     if case.design.kind == "floor" and not given.network_calls:
         raise InapplicableError("a floor without network")
-    require(given.network_calls > 0, "network_calls is 0: it is a cost column.")
+    require(
+        given.network_calls > 0,
+        f"network_calls is {given.network_calls}; expected a whole number from 1 on, how often the network was asked. {_COUNT}",
+    )
     if seen:
         _require_calls(given, range(seen, seen + 1), f"hooks saw {seen} forward calls of the network")
     elif case.design.kind == "autoregressive" and given.ids is not None:
@@ -85,8 +89,7 @@ def counts_its_network_calls(case: Case) -> None:
 def _require_calls(given: Generation, expected: range, evidence: str) -> None:
     require(
         given.network_calls in expected,
-        f"network_calls is {given.network_calls}; expected {' or '.join(map(str, expected))}: {evidence}. "
-        "Count every forward evaluation of the network, guidance included, and nothing else.",
+        f"network_calls is {given.network_calls}; expected {' or '.join(map(str, expected))}: {evidence}. {_COUNT}",
     )
 
 

@@ -37,7 +37,7 @@ def test_a_model_that_keeps_its_contract_passes_in_every_family():
         ("seed", "repeats itself for the same seed", "Request.seed alone"),
         ("deaf", "depends on the seed", "ignored"),
         ("batch", "does not depend on order or batch", "micro_batch=1"),
-        ("uncounted", "counts its network calls", "cost column"),
+        ("uncounted", "counts its network calls", "network_calls is 0; expected a whole number from 1 on, how often the network"),
         ("half", "counts its network calls", "network_calls is 4; expected 8 or 9: 8 tokens were written"),
         ("double", "counts its network calls", "network_calls is 16; expected 8 or 9"),
         ("nan", "gives a likelihood as its design says", "nan nats"),
