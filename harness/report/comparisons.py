@@ -52,7 +52,8 @@ def _section(report: Report) -> str:
     lines += ["", *grid_of_text(header, [_cells(line) for line in report.lines if line.comparison]), ""]
     lines += [f"- {code_cell(line.name)}: not compared: {markdown_cell(line.reason)}" for line in report.lines if line.reason]
     lines += _footnotes(report)
-    if report.differing_by:
+    if report.differing:
+        assert report.differing_by is not None
         lines += ["", f"Where {code_cell(report.differing_by)} differs most (first seed of each):", ""]
         lines += [text for item in report.differing for text in _item(item)]
     return "\n".join(lines).rstrip()

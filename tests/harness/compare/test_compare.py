@@ -64,6 +64,13 @@ def test_no_difference_within_the_noise_floor_is_an_improvement(cells):
     assert [item.band for item in rankings(cells.store, "correct")[0][3]] == [1, 1]
 
 
+def test_without_items_that_differ_no_heading_announces_any(cells):
+    cells.add("good", 0, hits(0.8)), cells.add("bad", 0, hits(0.4, seed=1))
+    heading = "Where correct differs most"
+    assert heading in as_text(compare_systems(cells.store, "good", "bad"))
+    assert heading not in as_text(compare_systems(cells.store, "good", "bad", most=0))
+
+
 def test_systems_that_are_alike_are_not_told_apart(cells):
     cells.add("one", 0, hits(0.5)), cells.add("other", 0, hits(0.5, seed=1))
     _, line = one(compare_systems(cells.store, "one", "other"))
