@@ -3,13 +3,17 @@
 import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.tracking.records import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -57,6 +61,11 @@ def grid_name(grid: str | None) -> str | None:
     from harness import leaderboard
 
     return leaderboard.grid_name(grid_of(grid))
+
+
+def store_option(store: "Store") -> str:
+    """` --store ADDRESS` as it is to be typed behind a command; nothing for the folder that commands take without it."""
+    return f" --store {shlex.quote(store.address)}" if Path(store.address) != Path("runs").resolve() else ""
 
 
 def json_text(value: Any) -> str:

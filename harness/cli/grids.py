@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.application import GridArgument, JsonOption, StoreOption, app, json_text, say
+from harness.cli.application import GridArgument, JsonOption, StoreOption, app, json_text, say, store_option
 from harness.cli.results import published
 from harness.errors import GridError, PublishError
 
@@ -149,7 +149,7 @@ def _conclude(store: "Store", grid: str, summary: "Summary", asked: Asked) -> No
         published(store, grid, None)
     except PublishError as error:
         say(f"Not in MLflow: {error}")
-    options = f" --store {shlex.quote(store.address)}" if Path(store.address) != Path("runs").resolve() else ""
+    options = store_option(store)
     say(f"Leaderboard: harness table {grid}{options}    in MLflow: harness ui {grid}{options}")
     if asked.alone:
         say(f"Beside the others: harness table{options}")

@@ -1,5 +1,6 @@
 """Commands that read a store: tables, comparisons, bands, MLflow."""
 
+import shlex
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from harness.cli.application import (
     grid_of,
     json_text,
     say,
+    store_option,
 )
 
 if TYPE_CHECKING:
@@ -248,8 +250,14 @@ def publish(grid: OptionalGrid = None, to: UriOption = None, store: StoreOption 
     from harness.tracking.mlflow_sink import without_credentials
 
     server = without_credentials(to).rstrip("/") if to is not None and to.startswith("http") else ""
-    for title, path in published(opened(store), grid_name(grid), to).items():
+    served = opened(store)
+    views = published(served, grid_name(grid), to)
+    for title, path in views.items():
         say(f"{title}: {server}{path}")
+    if views and not server:
+        own = shlex.join(["harness", "ui", *([grid] if grid else [])]) + store_option(served)
+        other = shlex.join(["mlflow", "server", "--backend-store-uri", without_credentials(to or "")])
+        say(f"To open them: {own if to is None else other}")
 
 
 def published(store: "Store", grid: str | None, uri: str | None) -> dict[str, str]:

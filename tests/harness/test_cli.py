@@ -81,7 +81,13 @@ def test_a_grid_from_plan_to_table(grid, tmp_path):
     assert text.startswith("digest,grid,model")
     assert "other" in call("table", "--store", store)[1]
 
-    assert "2 unchanged" in call("publish", "tiny", "--to", f"sqlite:///{store / 'mlflow.db'}", "--store", store)[1]
+    database = f"sqlite:///{store / 'mlflow.db'}"
+    text = call("publish", "tiny", "--to", database, "--store", store)[1]
+    assert "2 unchanged" in text
+    assert text.endswith(f"To open them: mlflow server --backend-store-uri {database}\n")
+    text = call("publish", "tiny", "--store", store)[1]
+    assert "/#/experiments/" in text
+    assert text.endswith(f"To open them: harness ui tiny --store {store}\n")
 
 
 def test_errors_of_users_are_one_line_and_status_2(monkeypatch, capsys, tmp_path):
