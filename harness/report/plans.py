@@ -7,7 +7,7 @@ from typing import Any
 from harness.display import duration
 from harness.errors import GridError
 from harness.grid import Grid
-from harness.report.escape import code_cell, markdown_cell
+from harness.report.escape import code_cell, visible
 from harness.report.export import grid_of_text
 from harness.runner.hardware import available_cpus, check_machine, machine_memory
 from harness.runner.keys import bare
@@ -75,8 +75,8 @@ def as_text(plan: Plan, remarks: Sequence[str] = ()) -> str:
     reasons: dict[str, list[str]] = {}
     for cell in plan.skipped:
         reasons.setdefault(cell.cell.reason or "", []).append(cell.cell.name)
-    lines += [f"- skipped: {markdown_cell(reason)}: {code_cell('; '.join(names))}" for reason, names in reasons.items()]
-    lines += [f"- note: {markdown_cell(remark)}" for remark in remarks]
+    lines += [f"- skipped: {_line_of(reason)}: {_line_of('; '.join(names))}" for reason, names in reasons.items()]
+    lines += [f"- note: {_line_of(remark)}" for remark in remarks]
     lines += [""] if reasons or remarks else []
     stages = ", ".join(f"{number} {kind}" for kind, number in kinds(plan).items())
     lines += [f"Stages: {len(plan.stages)} ({stages}); {len(plan.stages) - left} are in the store, {left} are left."]
@@ -86,6 +86,10 @@ def as_text(plan: Plan, remarks: Sequence[str] = ()) -> str:
         "Nothing has been spent.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _line_of(text: str) -> str:
+    return visible(text.replace("\n", " "))
 
 
 def _line(cell: PlannedCell, grid: str) -> list[str]:

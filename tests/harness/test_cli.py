@@ -214,7 +214,7 @@ def test_too_few_steps_for_the_texts_are_skipped_before_anything_is_trained(grid
     assert "stages 8 done, 0 cached, 1 failed, 3 blocked; cells skipped 1;" in text
     text = call("plan", grid, "--store", store)[1]
     assert "Grid tiny: 3 cells, 1 skipped." in text
-    assert "- skipped: Stepwise\\[trick=raise\\] needs 8 steps at least for texts of 8 tokens" in text
+    assert "- skipped: Stepwise[trick=raise] needs 8 steps at least for texts of 8 tokens" in text
     assert "note:" not in text
 
     grid.write_text(grid.read_text().replace("[7, 8]", "[6, 7]").replace(f", {{name: {PLUGINS}:Diffuser}}", ""))
