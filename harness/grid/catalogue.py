@@ -61,6 +61,8 @@ class Catalogue:
         try:
             return self._complete(group, name)
         except GridError as error:
+            if not place:
+                raise
             raise GridError(f"{place}{error}") from error
 
     def _complete(self, group: Group, name: str) -> Any:
