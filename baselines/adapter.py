@@ -196,13 +196,13 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         """Answer every request; each candidate of a request has a stream of its own.
 
         Raises:
-            ModelError: settings that a diffusion sampler does not know, or a longer answer than the canvas holds.
+            ModelError: settings that a diffusion sampler does not know, or texts of a fixed length that the canvas does not hold.
         """
         longest = max((request.max_tokens for request in requests), default=0)
-        if longest > self.task.max_tokens:
+        if settings.fixed_length and longest > self.task.max_tokens:
             raise ModelError(
-                f"an answer of {longest} tokens is asked for; the canvas of {self.design.name} holds {self.task.max_tokens}. Ask "
-                f"for no more, or train on a task with longer texts."
+                f"{longest} tokens are asked for, neither more nor less; the canvas of {self.design.name} holds "
+                f"{self.task.max_tokens}. Ask for no more, or train on a task with longer texts."
             )
         tempered = settings.temperature != 1.0
         if settings.method != "sample" or settings.top_p != 1.0 or (tempered and not self.design.temperature):

@@ -79,7 +79,6 @@ class DiscreteAdapter(DiffusionAdapter):
             ModelError: estimates that are no log-probabilities of the task's tokens, of which nothing could be bounded.
         """
         self.eval()
-        self._check_estimates(examples[:1])
         ids = targets(self.task, examples)
         estimates = in_rounds(partial(self._bounds, examples), most=self.most_draws, share=ENOUGH)
         return Likelihood(
@@ -87,21 +86,6 @@ class DiscreteAdapter(DiffusionAdapter):
             bytes=sizes_in_bytes(self.task, examples, ids), kind="bound", estimator=self.estimator,
             mc_errors=tuple(standard_errors(estimates).tolist()),
         )  # fmt: skip
-
-    def _check_estimates(self, examples: Sequence[Example]) -> None:
-        """Look at what the network estimates for the first text, corrupted up to some time."""
-        device, tokens = next(self.parameters()).device, len(self.task.tokenizer)
-        canvas = canvas_of({name: tensor.to(device) for name, tensor in self._data(examples).items()})
-        draw = Draws(seed=stream_seed(0, "likelihood"), batch=len(canvas.ids), rows=slice(None), device=device)
-        law = self.diffusion.step(canvas, *self.diffusion.clock.interval(self.diffusion.clock.place(self.shares(draw))), draw)
-        found = law.estimate.x0_hat
-        total = found.double().logsumexp(-1).exp()
-        if found.shape[-1] != tokens or not bool(((total - 1).abs() < LEEWAY).all()):
-            raise ModelError(
-                f"{self.design.name}: estimates of x0 name {found.shape[-1]} tokens and sum to between {total.min():.3g} and "
-                f"{total.max():.3g}; expected log-probabilities of the {tokens} tokens of the task, which sum to 1, and none of "
-                f"a mask. Take log_softmax over the tokens."
-            )
 
     def _bounds(self, examples: Sequence[Example], drawn: int) -> Float[Tensor, "N K"]:
         starts = range(0, len(examples), SCORED_TOGETHER)
@@ -130,11 +114,25 @@ class DiscreteAdapter(DiffusionAdapter):
         clock, terms = self.diffusion.clock, []
         for part, draw in enumerate(draws):
             t, s = clock.interval(clock.place((part + self.shares(draw)) / len(draws)))
-            terms.append(
-                clock.span * self._written(canvas, self.bound_term(self.precise(self.diffusion.step(canvas, t, s, draw))))
-            )
+            step = self.precise(self.diffusion.step(canvas, t, s, draw))
+            if part == 0:
+                self._check_estimate(step.estimate, canvas)
+            terms.append(clock.span * self._written(canvas, self.bound_term(step)))
         estimates = torch.stack(terms, -1) + self.beginning(canvas, draws)
         return estimates + self.ending(canvas, clock.first, draws) if isinstance(clock, Continuum) else estimates
+
+    def _check_estimate(self, estimate: Estimate, canvas: Canvas) -> None:
+        """Look at what is estimated for the first canvas of a batch."""
+        first = torch.zeros_like(canvas.given)
+        first[0] = True
+        law, tokens = estimate.at(first), len(self.task.tokenizer)
+        total = law.double().logsumexp(-1).exp()
+        if law.shape[-1] != tokens or not bool(((total - 1).abs() < LEEWAY).all()):
+            raise ModelError(
+                f"{self.design.name}: estimates of x0 name {law.shape[-1]} tokens and sum to between {total.min():.3g} and "
+                f"{total.max():.3g}; expected log-probabilities of the {tokens} tokens of the task, which sum to 1, and none of "
+                f"a mask. Take log_softmax over the tokens."
+            )
 
     def shares(self, draw: Draws) -> Float[Tensor, "B ..."]:
         """Draws in [0, 1) of the places at which a bound is estimated: one for a row, or one for each of its positions."""

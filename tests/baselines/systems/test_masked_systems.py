@@ -145,10 +145,11 @@ def test_of_estimates_that_are_no_law_over_the_tokens_nothing_is_bounded(spoilt,
 
 
 @SYSTEMS
-def test_longer_answers_than_the_canvas_are_refused(system):
-    asked_for = [replace(request, max_tokens=LENGTH + 3) for request in requests(2)]
-    with pytest.raises(ModelError, match=f"{LENGTH + 3} tokens is asked for; the canvas of .* holds {LENGTH}"):
-        tiny(system).generate(asked_for, Sampling(steps=5))
+def test_texts_of_a_length_that_the_canvas_does_not_hold_are_refused(system):
+    model, asked_for = tiny(system), [replace(request, max_tokens=LENGTH + 3) for request in requests(2)]
+    with pytest.raises(ModelError, match=f"{LENGTH + 3} tokens are asked for, .* the canvas of .* holds {LENGTH}"):
+        model.generate(asked_for, Sampling(steps=5, fixed_length=True))
+    assert model.generate(asked_for, Sampling(steps=5)) == model.generate(requests(2), Sampling(steps=5))
 
 
 @SYSTEMS
