@@ -39,7 +39,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.adapter import DiffusionAdapter
 from baselines.blocks import BlockDiffusion
 from baselines.masked import MaskedAdapter
 from baselines.networks.block_denoiser import BlockDenoiser
@@ -184,7 +183,7 @@ class BD3LM(MaskedAdapter):
         answers: dict[int, Generation] = {}
         for length in sorted(set(lengths)):
             places = [place for place, own in enumerate(lengths) if own == length]
-            found = DiffusionAdapter.generate(self._on_canvas(length), [requests[place] for place in places], settings)
+            found = super(BD3LM, self._on_canvas(length)).generate([requests[place] for place in places], settings)
             answers |= dict(zip(places, found, strict=True))
         return [answers[place] for place in range(len(requests))]
 
