@@ -70,7 +70,7 @@ class PublishError(HarnessError):
 
 
 def told(error: BaseException) -> str:
-    """An error in one line: one of ours as it is, another with its class and the last line of its own code that led to it.
+    """An error in one line: its class and what it says; where it is none of ours, also the last line of own code before it.
 
     Own code is neither Python's nor an installed package's; lines of those are named where there is no other.
     """

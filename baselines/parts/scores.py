@@ -227,7 +227,7 @@ class Leap:
         return (weights - self.loss[:, None] * self.kernel.stationary).scatter_(-1, self.x_t[:, None], 0.0)
 
     def left(self) -> Amount:
-        """The probability that x_t is left."""
+        """The probability that x_t is left: 1 where the weight of leaving is beyond the precision of the scores."""
         away = self.gain * self.total if _is_absorbing(self.kernel) else self.moves.clamp_min(0).sum(-1)
         return torch.where(away.isinf(), 1.0, away / (away + self.stay.clamp_min(0)))
 

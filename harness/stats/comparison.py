@@ -5,7 +5,7 @@ defines them), which speak of new items only. With several: a t test on the layo
 
 From one generator seed, p-values of BLEU and chrF are sacreBLEU's own to the last bit, unless draws tie. Four things differ on
 purpose: draws that differ by just as much count too, where sacreBLEU counts those that differ by more (of shares, which few
-items decide, many draws tie, and equal systems would seem to differ in most cases); the interval is that of the difference
+items decide, many draws tie, and equal systems would seem to differ too often); the interval is that of the difference
 (BCa), where sacreBLEU gives a half-width of percentiles for each system's score; both tests take 10,000 resamples, where
 sacreBLEU's bootstrap takes 1,000; repetitions of an item are one.
 """
