@@ -9,6 +9,7 @@ tokens -> `LocalJudge.features`.
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from harness import weights as tensors
 from harness.contracts import Budget, Example, FitContext, FitReport, Generation, Likelihood, Request, Sampling, TaskView
 from harness.design import FAMILIES, Design
 from harness.errors import MeasurementRefused, ModelError
-from harness.pretrained import SAFE, batches, digest_of_folder, folder_of, longest_read, why_unreadable
+from harness.pretrained import batches, digest_of_folder, folder_of, longest_read, their_tokenizer
 from harness.schedules.base import Schedule
 
 TOGETHER = 16  # rows that go through the network at once
 _FILE = "local_judge.json"
-_CAUSAL = ("LMHeadModel", "ForCausalLM")
+_CAUSAL = "(LMHeadModel|ForCausalLM)$"
+"""How names of architectures end that score the next token."""
 Window = tuple[list[int], int]
 """Tokens, and the place of the first of them that is scored."""
 
@@ -59,14 +62,16 @@ class LocalJudge:
 
     @classmethod
     def design_for(cls, *, weights: str = "", sha256: str = "", layer: int | None = None) -> Design:
-        """The one design, after a look at the folder.
+        """The one design, after a look at the whole folder.
 
         Raises:
             ValueError: no such folder, or other content.
+            ModelError: tensors or a tokenizer that do not fit, see `harness.weights.check`.
         """
         if not weights:
             raise ValueError("no weights; say `weights: FOLDER`, an absolute path, or a name in the local cache of the hub")
         found = digest_of_folder(folder_of(weights))
+        _check_whole(weights, found)
         if found != sha256:
             raise ValueError(f"{weights} has sha256 {found}, expected {sha256 or 'none was given'}; say `sha256: {found}`")
         return cls.design
@@ -142,18 +147,12 @@ class LocalJudge:
 
     # --- reading -----------------------------------------------------------------------------------------------------
     def _read(self, device: str) -> None:
-        reason = why_unreadable()
-        if reason:
-            raise ValueError(reason)
-        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-
         self.design_for(weights=self.named, sha256=self.sha256)
-        place = str(folder_of(self.named))
-        kinds = AutoConfig.from_pretrained(place, **SAFE).architectures or ()
-        self.causal = any(kind.endswith(_CAUSAL) for kind in kinds)
-        loader = AutoModelForCausalLM if self.causal else AutoModel
-        self.model = loader.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **SAFE).eval().to(device)
-        self.tokenizer = AutoTokenizer.from_pretrained(place, **SAFE)
+        place = folder_of(self.named)
+        kind, configuration = tensors.reader_of(place, causal=_CAUSAL)
+        self.causal = kind.__name__.endswith(("LMHeadModel", "ForCausalLM"))
+        self.model = tensors.network(place, kind, configuration, heads=False).eval().to(device)
+        self.tokenizer = their_tokenizer(place)
         self.longest = longest_read(self.model, self.tokenizer)
         self._check()
 
@@ -204,6 +203,18 @@ class LocalJudge:
         place = torch.arange(1, tokens.shape[1], device=tokens.device)
         first = torch.tensor([start for _, start in rows], device=tokens.device)[:, None]
         return (spent * real[:, 1:] * (place >= first)).sum(1).cpu()
+
+
+@cache
+def _check_whole(weights: str, sha256: str) -> None:
+    """See that a judge can be read, once for what lies in its folder.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    place = folder_of(weights)
+    their_tokenizer(place)
+    tensors.check(place, *tensors.reader_of(place, causal=_CAUSAL), heads=False)
 
 
 def windows(ids: list[int], context: int) -> Iterator[Window]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from baselines.adapter import CONFIGURATION, WEIGHTS, SavedModel, merged
 from baselines.encoding import conditions, targets
-from baselines.networks.checkpoints import build, check, place_of, read, some_of
+from baselines.networks.checkpoints import build, check, place_of, read
 from baselines.networks.initialise import initialise
 from baselines.networks.pretrained import (
     Pretrained,
@@ -52,6 +52,7 @@ from harness.errors import ModelError
 from harness.pretrained import digest_of_folder, folder_of, tokenizer_of
 from harness.schedules.base import Schedule
 from harness.tokenizer import PretrainedTokenizer, Tokenizer
+from harness.weights import some_of
 
 LOCAL = "local"
 PLM_KEYS: Mapping[str, Any] = {"plm": LOCAL, "plm_sha256": None, "plm_tokens": None}
@@ -153,7 +154,7 @@ def size_with(local: "type[LocalModel]", parameters: int, task: TaskView, size: 
 
 def denoiser_of(
     plm: str | None, task: TaskView, local: Callable[[], nn.Module],
-    theirs: type[PretrainedDenoiser] | type[PretrainedSourceDenoiser] = PretrainedDenoiser,
+    theirs: type[PretrainedDenoiser] | type[PretrainedSourceDenoiser] = PretrainedDenoiser, *, sha256: str | None = None,
 ) -> nn.Module:  # fmt: skip
     """A denoiser of noisy tokens, before it has its weights.
 
@@ -162,15 +163,19 @@ def denoiser_of(
         task: in the tokens of the checkpoint, where there is one.
         local: makes the network of the local model.
         theirs: makes the denoiser of a checkpoint.
+        sha256: of the checkpoint, by which a saved system knows the configuration that it was trained with.
 
     Raises:
-        ModelError: a checkpoint of another class, or without a mask.
+        ModelError: a checkpoint of another class or other content, or without a mask.
     """
     if plm in (LOCAL, None):
         return local()
     assert plm is not None
     rows = _rows(task)
     _check_mask(plm, task.tokenizer)
+    found = digest_of_folder(place_of(plm))
+    if sha256 not in (None, found):
+        raise ModelError(f"{plm} has sha256 {found}, expected {sha256}: it is not what the system began with. Put that back.")
     made: nn.Module = theirs(build(plm, rows, len(task.tokenizer), theirs.holds))  # type: ignore[arg-type]
     return made
 

@@ -20,6 +20,7 @@ SAFE = {"local_files_only": True, "trust_remote_code": False}
 _READ = (".safetensors", ".json", ".txt", ".model")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _WHOLE, _IN_PARTS, _ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+_ELSEWHERE = "transformers_weights"  # the key by which a configuration names another file
 _SPARE = 128  # rows without a token that an embedding may have: checkpoints fill up to multiples of 64 or 128
 _INSTALL = "the package transformers is not installed; pip install transformers"
 
@@ -81,23 +82,21 @@ def weights_of_network(folder: Path) -> list[Path]:
     """The files of one network: a single one, or those that an index names.
 
     Raises:
-        ModelError: the index cannot be read, or a file is missing.
+        ModelError: the index cannot be read, names what is no file beside it, or a file is missing.
     """
     if (folder / _WHOLE).is_file():
         return [folder / _WHOLE]
     try:
-        parts = sorted(set(json.loads((folder / _IN_PARTS).read_text(encoding="utf-8"))["weight_map"].values()))
+        parts = set(json.loads((folder / _IN_PARTS).read_text(encoding="utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / _IN_PARTS} cannot be read: {type(error).__name__}: {error}; copy it again.") from error
-    missing = [part for part in parts if not (folder / part).is_file()]
+    for part in parts:
+        if not isinstance(part, str) or Path(part).name != part or not part.endswith(".safetensors"):
+            raise ModelError(f"{folder / _IN_PARTS} names {part!r}; expected names of *.safetensors that lie beside it.")
+    missing = [part for part in sorted(parts) if not (folder / part).is_file()]
     if missing:
         raise ModelError(f"{', '.join(missing)}: named by {folder / _IN_PARTS}, but not there; copy the whole checkpoint.")
-    return [folder / part for part in parts]
-
-
-def digest_of_weights(paths: Sequence[Path]) -> str:
-    """Start of the sha256 over all files."""
-    return hashlib.sha256(b"".join(_sha256(path) for path in paths)).hexdigest()[:16]
+    return [folder / part for part in sorted(parts)]
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -122,7 +121,7 @@ def configuration_of(folder: Path) -> dict[str, Any]:
     """What config.json says.
 
     Raises:
-        ModelError: there is none, or it holds no JSON object.
+        ModelError: there is none, it holds no JSON object, or it names other weights.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -133,6 +132,8 @@ def configuration_of(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read: {error}; expected what save_pretrained writes.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds a {type(found).__name__}; expected an object, as save_pretrained writes it.")
+    if _ELSEWHERE in found:
+        raise ModelError(f"{path} says {_ELSEWHERE}: {found[_ELSEWHERE]!r}; weights are read from {_WHOLE}. Take that key out.")
     return found
 
 
@@ -142,26 +143,12 @@ def tokenizer_of(folder: Path) -> PretrainedTokenizer:
     Raises:
         ModelError: there is none that is read here, or it is another model's.
     """
-    reason = why_unreadable()
-    if reason:
-        raise ModelError(reason)
-    configuration = configuration_of(folder)
-    if type(configuration.get("vocab_size")) is not int:
-        given = f"vocab_size {configuration['vocab_size']!r}" if "vocab_size" in configuration else "no vocab_size"
-        raise ModelError(f"{folder / 'config.json'} says {given}; expected a whole number, the rows of the embedding.")
-    if not any((folder / name).is_file() for name in _VOCABULARIES):  # an empty one would be made up
-        raise ModelError(f"no tokenizer lies in {folder}; expected {', '.join(_VOCABULARIES[:-1])} or {_VOCABULARIES[-1]}.")
-    from transformers import AutoTokenizer
-
-    try:
-        found = AutoTokenizer.from_pretrained(str(folder), **SAFE)
-    except Exception as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be read: {type(error).__name__}: {error}") from error
+    found = their_tokenizer(folder)
     if not getattr(found, "is_fast", False):
         raise ModelError(f"the tokenizer in {folder} is no fast one; save it as tokenizer.json.")
-    wrong = _wrong_tokenizer(found, configuration)
+    wrong = _wrong_tokenizer(found, configuration_of(folder))
     if wrong:
-        raise ModelError(f"the tokenizer in {folder} is another model's: {wrong}.")
+        raise _of_another(folder, wrong)
     end = found.sep_token_id if found.eos_token_id is None else found.eos_token_id
     begin = found.cls_token_id if found.bos_token_id is None else found.bos_token_id
     between = end if found.sep_token_id is None else found.sep_token_id
@@ -169,12 +156,41 @@ def tokenizer_of(folder: Path) -> PretrainedTokenizer:
     return PretrainedTokenizer(found.backend_tokenizer, specials)
 
 
+def their_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder, as `transformers` gives it.
+
+    Raises:
+        ModelError: there is none that is read here, or it has ids for which the network has no rows.
+    """
+    reason = why_unreadable()
+    if reason:
+        raise ModelError(reason)
+    configuration = configuration_of(folder)
+    size = configuration.get("vocab_size")
+    if type(size) is not int:
+        given = f"vocab_size {size!r}" if "vocab_size" in configuration else "no vocab_size"
+        raise ModelError(f"{folder / 'config.json'} says {given}; expected a whole number, the rows of the embedding.")
+    if not any((folder / name).is_file() for name in _VOCABULARIES):  # an empty one would be made up
+        raise ModelError(f"no tokenizer lies in {folder}; expected {', '.join(_VOCABULARIES[:-1])} or {_VOCABULARIES[-1]}.")
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(str(folder), **SAFE)
+        highest = max(found.get_vocab().values(), default=-1)
+    except Exception as error:
+        raise ModelError(f"the tokenizer in {folder} cannot be read: {type(error).__name__}: {error}") from error
+    if highest >= size:
+        raise _of_another(folder, f"it has ids up to {highest}, the model an embedding of {size} rows")
+    return found
+
+
+def _of_another(folder: Path, wrong: str) -> ModelError:
+    return ModelError(f"the tokenizer in {folder} is another model's: {wrong}.")
+
+
 def _wrong_tokenizer(found: Any, configuration: Mapping[str, Any]) -> str | None:
     """What does not fit the configuration that lies beside a tokenizer."""
     entries, size = found.get_vocab(), int(configuration["vocab_size"])
-    highest = max(entries.values(), default=-1)
-    if highest >= size:
-        return f"it has ids up to {highest}, the model an embedding of {size} rows"
     if size > len(entries) + _SPARE:
         return f"it has {len(entries)} entries, the model an embedding of {size} rows, of which at most {_SPARE} may be spare"
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from os.path import abspath
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.design import Family
+from harness.errors import ModelError
 from harness.measurement import Evaluation, Measurement
 from harness.metrics.answers import checked_texts, empty_flags, measured, over_items, refusals
 from harness.metrics.references import references_of
-from harness.pretrained import SAFE, batches, digest_of_weights, longest_read, weights_in, why_unreadable
+from harness.pretrained import batches, digest_of_folder, folder_of, longest_read, their_tokenizer, weights_in, why_unreadable
 from harness.stats.intervals import ratio_of_sums
 
 FOLDER = "HARNESS_BERTSCORE"
@@ -33,7 +35,7 @@ class BertScore:
     """
 
     name: ClassVar[str] = "bertscore"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     families: ClassVar[tuple[Family, ...]] = ("a2t", "t2t")
     needs: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("transformers",)
@@ -44,8 +46,8 @@ class BertScore:
     def depends_on() -> Mapping[str, str | None]:
         """The encoder that the environment names; `None` where there is none."""
         place, layer, _ = _named()
-        weights = _weights(place)
-        return {"encoder": f"{digest_of_weights(weights)}@{'last' if layer is None else layer}" if weights else None}
+        content = digest_of_folder(Path(place))[:16] if _weights(place) else None
+        return {"encoder": f"{content}@{'last' if layer is None else layer}" if content else None}
 
     def __call__(self, evaluation: Evaluation) -> Mapping[str, Measurement]:
         """Measure the selected texts against all references; refused where there is no encoder."""
@@ -93,7 +95,7 @@ class Encoder:
         model, tokenizer: as `transformers` gives them.
         layer: whose output is taken; 0 is the embedding layer.
         longest: most tokens that it reads, special ones included.
-        signature: sha256 of the weights and layer.
+        signature: content of the folder and layer.
     """
 
     model: Any
@@ -113,21 +115,23 @@ class Encoder:
             return f"no encoder: {FOLDER} is {given!r}, and no *.safetensors lies in {place!r}; {_HOW}"
         if why_unreadable():
             return f"no encoder: {why_unreadable()}"
-        return cls._read(Path(place), weights, layer)
+        try:
+            return cls._read(folder_of(abspath(place)), layer)
+        except (ModelError, ValueError) as error:
+            return f"no encoder: {error}"
 
     @classmethod
-    def _read(cls, folder: Path, weights: Sequence[Path], layer: int | None) -> "Encoder | str":
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+    def _read(cls, folder: Path, layer: int | None) -> "Encoder | str":
+        from harness import weights
 
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **SAFE)
-        model = AutoModel.from_pretrained(str(folder), use_safetensors=True, dtype=torch.float32, **SAFE).eval()
+        tokenizer = their_tokenizer(folder)
+        model = weights.network(folder, *weights.reader_of(folder), heads=False).eval()
         layers = int(model.config.num_hidden_layers)
         if layer is not None and layer > layers:
             return f"no encoder: {FOLDER} names layer {layer}, and the encoder has {layers}"
         chosen = layers if layer is None else layer
         signature = (
-            f"idf:no|rescaled:no|layer:{chosen}|weights:{digest_of_weights(weights)}|transformers:{version('transformers')}"
+            f"idf:no|rescaled:no|layer:{chosen}|content:{digest_of_folder(folder)[:16]}|transformers:{version('transformers')}"
         )
         return cls(model, tokenizer, chosen, longest_read(model, tokenizer), signature)
 

@@ -1,9 +1,12 @@
 """A pretrained model from a folder as judge: small random ones, saved as `transformers` saves them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from random_bert import saved_bert
+from safetensors.torch import load_file, save_file
 
 from baselines.local_judge import LocalJudge, windows
 from harness.contracts import Budget, Example, FitContext, Sampling, TaskView
@@ -152,8 +155,56 @@ def test_what_is_wrong_with_a_folder_is_said(causal, encoder, tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"layer 3: .* has layers 1 to 2"):
         read(encoder, tmp_path, layer=3)
     monkeypatch.setattr("harness.pretrained.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install transformers"):
+    with pytest.raises(ModelError, match="pip install transformers"):
         read(causal, tmp_path)
+
+
+def copied(place, folder, **configuration):
+    folder.mkdir()
+    for path in place.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **configuration}))
+    return folder
+
+
+def without_a_layer(tensors):
+    return {key: tensor for key, tensor in tensors.items() if ".1." not in key}
+
+
+def not_finite(tensors):
+    return {key: tensor + float("nan") for key, tensor in tensors.items()}
+
+
+def of_other_names(tensors):
+    return {f"other.{key}": tensor for key, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(without_a_layer, "lacks"), (not_finite, "numbers that are not finite"), (of_other_names, "lacks")],
+)
+@pytest.mark.parametrize("kind", ["causal", "encoder"])
+def test_a_judge_with_random_or_broken_weights_is_refused_before_anything_is_scored(kind, change, said, tmp_path, request):
+    place = copied(request.getfixturevalue(kind), tmp_path / "broken")
+    tensors = load_file(place / "model.safetensors")
+    save_file({key: value.contiguous() for key, value in change(tensors).items()}, place / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"the checkpoint in .* {said}"):
+        LocalJudge.design_for(weights=str(place), sha256=digest_of_folder(place))
+
+
+@pytest.mark.parametrize("kind", ["causal", "encoder"])
+def test_a_judge_without_a_tokenizer_or_with_other_weights_named_is_refused(kind, tmp_path, request):
+    place = copied(request.getfixturevalue(kind), tmp_path / "bare")
+    for path in place.glob("*token*"):
+        path.unlink()
+    for path in place.glob("vocab.*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="no tokenizer lies in"):
+        LocalJudge.design_for(weights=str(place), sha256=digest_of_folder(place))
+    place = copied(request.getfixturevalue(kind), tmp_path / "pickled", transformers_weights="adapter_model.bin")
+    with pytest.raises(ModelError, match=r"transformers_weights: 'adapter_model\.bin'; weights are read from model\.safetensors"):
+        LocalJudge.design_for(weights=str(place), sha256=digest_of_folder(place))
 
 
 def test_a_tokenizer_without_bos_is_refused(causal, tmp_path):

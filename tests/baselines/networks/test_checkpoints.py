@@ -12,6 +12,7 @@ from baselines.networks import checkpoints
 from baselines.networks.checkpoints import build, check, read
 from baselines.networks.pretrained import Pretrained, PretrainedEncoder, PretrainedEncoderDecoder
 from harness.errors import ModelError
+from harness.weights import stand_in
 
 transformers = pytest.importorskip("transformers")
 
@@ -88,6 +89,67 @@ def test_a_missing_part_is_said(tmp_path):
         check(str(tmp_path))
 
 
+@pytest.mark.parametrize("part", ["../out.safetensors", "{folder}/abs.safetensors", "parts/a.safetensors", "part.bin", None, 3])
+@BOTH
+def test_an_index_names_safetensors_beside_it_alone(look, part, tmp_path):
+    place = tmp_path / "model"
+    expected = saved(place, "bert")
+    (place / WEIGHTS).unlink()
+    expected.save_pretrained(place, max_shard_size="5KB")
+    index = place / "model.safetensors.index.json"
+    found = json.loads(index.read_text())
+    one = next(iter(found["weight_map"]))
+    found["weight_map"][one] = part.format(folder=tmp_path) if isinstance(part, str) else part
+    index.write_text(json.dumps(found))
+    with pytest.raises(ModelError, match=r"index\.json names .*; expected names of \*\.safetensors that lie beside it"):
+        look(str(place))
+
+
+@BOTH
+def test_no_file_is_read_but_those_that_are_checked(look, tmp_path):
+    """Neither pickles that a configuration names, nor files that look like parts; an index needs no more than its map."""
+    expected = saved(tmp_path, "bert")
+    save_file({"x": torch.zeros(1)}, tmp_path / "shard-00001-model-00001-of-00001.safetensors", {"format": "pt"})
+    look(str(tmp_path))
+    torch.save(expected.state_dict(), tmp_path / "adapter_model.bin")
+    configured(tmp_path, transformers_weights="adapter_model.bin")
+    with pytest.raises(ModelError, match=r"says transformers_weights: 'adapter_model.bin'; .* Take that key out"):
+        look(str(tmp_path))
+    saved(tmp_path, "bert")
+    (tmp_path / WEIGHTS).unlink()
+    expected.save_pretrained(tmp_path, max_shard_size="5KB")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": json.loads(index.read_text())["weight_map"]}))
+    look(str(tmp_path))
+
+
+@BOTH
+def test_quantised_weights_two_biases_and_another_vocabulary_are_refused(look, tmp_path):
+    saved(tmp_path, "bert")
+    kept = load_file(tmp_path / WEIGHTS)
+    other = {"cls.predictions.decoder.bias": kept["cls.predictions.bias"] + 1}
+    save_file({**kept, **other}, tmp_path / WEIGHTS, {"format": "pt"})
+    with pytest.raises(ModelError, match="has two biases of its output head"):
+        look(str(tmp_path))
+    whole = {key: value.to(torch.int8) if value.dim() == 2 else value for key, value in kept.items()}
+    save_file(whole, tmp_path / WEIGHTS, {"format": "pt"})
+    with pytest.raises(ModelError, match="is int8; expected floating-point numbers: quantised weights are not read"):
+        look(str(tmp_path))
+
+
+def test_a_vocabulary_of_another_size_costs_nothing(tmp_path):
+    saved(tmp_path, "bert")
+    configured(tmp_path, vocab_size=1_000_000_000)
+    with pytest.raises(ModelError, match="lacks an embedding of 1000000000 rows"):
+        check(str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_are_float32_whatever_they_were_saved_in(dtype, tmp_path):
+    saved(tmp_path, "bert").to(dtype).save_pretrained(tmp_path)
+    assert {parameter.dtype for parameter in read(str(tmp_path)).parameters()} == {torch.float32}
+
+
 @BOTH
 def test_what_old_releases_of_gpt2_hold_is_no_matter(look, tmp_path):
     """Their buffers, and names without "transformer."."""
@@ -136,9 +198,9 @@ def test_a_check_keeps_no_weights_and_draws_nothing(tmp_path):
     assert check(str(tmp_path)) is None
     assert torch.equal(torch.random.get_rng_state(), state)
     embedding, other = torch.zeros(V, 2), torch.zeros(4, 3)
-    assert checkpoints._stand_in(embedding, V) is embedding
-    stand_in = checkpoints._stand_in(other, V)
-    assert (stand_in.shape, stand_in.untyped_storage().nbytes()) == (other.shape, 4)
+    assert stand_in(embedding, V) is embedding
+    light = stand_in(other, V)
+    assert (light.shape, light.untyped_storage().nbytes()) == (other.shape, 4)
 
 
 @pytest.mark.parametrize(

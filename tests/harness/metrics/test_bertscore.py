@@ -82,7 +82,7 @@ def test_scores_are_the_loop_over_pairs_of_tokens(folder, monkeypatch, make_eval
         sides = [naive(embedded(folder, text, layer), embedded(folder, reference, layer)) for reference in accepted]
         best = max(sides, key=lambda row: row[2])
         assert [found[name].items[index] for name in VALUES] == pytest.approx(best, abs=1e-5)
-    assert f"|layer:{layer}|weights:" in found["bertscore_r"].signature
+    assert f"|layer:{layer}|content:" in found["bertscore_r"].signature
 
 
 @pytest.mark.usefixtures("named")
@@ -141,6 +141,25 @@ def test_without_transformers_it_says_so(monkeypatch, make_evaluation):
     found = BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t"))["bertscore_f1"]
     assert "the package transformers is not installed; pip install transformers" in found.reason
     assert BertScore()(make_evaluation([], references=[], family="t2t"))["bertscore_f1"].reason == "no items"
+
+
+def test_an_encoder_without_its_layers_or_its_tokenizer_is_no_encoder(folder, tmp_path, monkeypatch, make_evaluation):
+    from safetensors.numpy import load_file, save_file
+
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = load_file(tmp_path / "model.safetensors")
+    kept = {key: value for key, value in whole.items() if ".layer.1." not in key}
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    reasons = [BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t"))["bertscore_f1"].reason]
+    save_file(whole, tmp_path / "model.safetensors", {"format": "pt"})
+    depended = BertScore.depends_on()
+    for path in [*tmp_path.glob("*token*"), *tmp_path.glob("vocab.*")]:
+        path.unlink()
+    reasons += [BertScore()(make_evaluation(["a"], references=[["a"]], family="t2t"))["bertscore_f1"].reason]
+    assert [word in reason for word, reason in zip(("lacks", "no tokenizer lies in"), reasons, strict=True)] == [True, True]
+    assert BertScore.depends_on() != depended  # the tokenizer is in the key of a score
 
 
 def test_opposite_vectors_have_no_f1():
