@@ -4,8 +4,10 @@ import pytest
 import torch
 from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained, view
 
+from baselines.parts.chains import neighbourhood_embeddings
 from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Tempered
+from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
 from baselines.systems.d3pm import D3PM, VARIANTS, Complete
 from baselines.training import Draws
@@ -89,6 +91,45 @@ def test_native_schedules_build_and_end_in_noise(kernel):
     assert bool((left < 0.02).all())
 
 
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ("absorbing", "mutual-information"),
+        ("uniform", "cosine-plain@1000"),
+        ("gaussian", "linear-beta-fixed@1000"),
+        ("nearest-neighbour", "mutual-information"),
+    ],
+)
+def test_every_kernel_has_its_native_schedule(kernel, expected):
+    assert D3PM.design_for(kernel=kernel).schedule == expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "weight"), [("absorbing", 0.01), ("uniform", 0.0), ("gaussian", 0.001), ("nearest-neighbour", 0.0)]
+)
+def test_the_loss_is_the_divergence_and_a_little_cross_entropy(kernel, weight):
+    """T (divergence + lambda CE), with the lambda of the kernel."""
+    model = model_of("linear-alpha-bar", kernel=kernel, chain=8)
+    ids = torch.arange(8 * LENGTH).view(8, LENGTH) % len(model.task.tokenizer)
+    canvas = Canvas(ids=ids, given=torch.zeros_like(ids, dtype=torch.bool))
+    draws = Draws(seed=1, batch=8, rows=slice(8), device=torch.device("cpu"))
+    step = model.diffusion.step(canvas, *model.diffusion.clock.interval(torch.arange(8)), draws)
+    divergence = model.diffusion.kernel.divergence(step.x_t, ids, step.estimate.x0_hat, step.alpha_t, step.alpha_s)
+    expected = 8 * (divergence + weight * token_error(step))
+    assert torch.allclose(model.diffusion.objective(step), expected, rtol=1e-5)
+    assert bool((divergence > 0).any())
+
+
+def test_neighbours_are_those_of_the_training_split():
+    """Embeddings of 32 dimensions from the texts that it was fitted to, random ones before."""
+    model = model_of("linear-alpha-bar", kernel="nearest-neighbour")
+    kernel, tokens = model.diffusion.kernel, len(model.task.tokenizer)
+    expected = neighbourhood_embeddings(model._data(EXAMPLES)["ids"], tokens, 32).to(kernel.embeddings.dtype)
+    assert not torch.allclose(kernel.embeddings, expected, atol=0.1)
+    trained(model, 1)
+    assert torch.allclose(kernel.embeddings, expected, atol=1e-6)
+
+
 def test_a_kernel_has_a_step_for_each_step_of_its_schedule():
     kernel = tiny(D3PM, "linear-beta-fixed@1000", kernel="gaussian", chain=100, width=16).diffusion.kernel
     assert kernel.levels.shape == (1001,)
@@ -132,6 +173,20 @@ def test_a_swapped_schedule_changes_the_levels_that_reverse_steps_hear(swapped):
     diffusion.sample(prompt, Noise(torch.arange(2)), diffusion.clock.through(torch.tensor([9, 29, 49])), reverse=reverse)
     high, low = build(swapped).alpha_bar(torch.tensor([[0.2], [0.6]], dtype=torch.float64))[:, 0].tolist()
     assert heard == [(0.0, low), (low, high), (high, 1.0)]
+
+
+def test_the_last_step_takes_the_mode():
+    """All requests have noise of their own; from equal states the last step gives one text."""
+    answers = model_of("linear-alpha-bar", chain=1).generate(requests(30), Sampling(steps=1, fixed_length=True))
+    assert len({answer.ids for answer in answers}) == 1
+
+
+def test_by_exact_count_as_many_steps_as_positions_reveal_one_mask_each():
+    model, left = model_of("linear-alpha-bar", unmasking="exact-count", chain=LENGTH), []
+    mask = len(model.task.tokenizer)
+    model.network.register_forward_pre_hook(lambda module, given: left.append((given[0] == mask).sum(-1).tolist()))
+    model.generate(requests(4), Sampling(steps=LENGTH))
+    assert left == [[masks] * 4 for masks in range(LENGTH, 0, -1)]
 
 
 def test_samples_do_not_depend_on_the_batch():

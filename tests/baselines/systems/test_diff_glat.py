@@ -23,7 +23,7 @@ from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
-from baselines.systems.diff_glat import GLANCING, START, DiffGLAT, StartOften, guess_and_write, ratio_at
+from baselines.systems.diff_glat import GLANCING, DiffGLAT, guess_and_write, ratio_at
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Content, Example, FitContext, Request, Sampling
@@ -243,11 +243,12 @@ def test_training_falls_from_the_first_ratio_to_the_second():
     assert heard == pytest.approx([0.5, 0.45, 0.4, 0.35, 0.3])
 
 
-@pytest.mark.parametrize("clock", [Chain(4), model_of().diffusion.clock])
-def test_a_share_of_training_begins_at_the_end_of_time(clock):
-    places, weights = StartOften(clock, START).sample(400, torch.Generator().manual_seed(0))
-    t, _ = clock.interval(places)
-    expected = START + ((1 - START) / 4 if clock.steps else 0)
+@pytest.mark.parametrize(("schedule", "expected"), [("linear-alpha-bar@4", 0.625), ("linear-alpha-bar", 0.5)])
+def test_a_share_of_training_begins_at_the_end_of_time(schedule, expected):
+    """Half of it, and of four steps the last one's quarter of the other half."""
+    diffusion = model_of(schedule).diffusion
+    places, weights = diffusion.times.sample(400, torch.Generator().manual_seed(0))
+    t, _ = diffusion.clock.interval(places)
     assert (t == 1).double().mean().item() == pytest.approx(expected, abs=0.01)
     rest = t[t < 1]
     assert rest.mean().item() == pytest.approx(0.5, abs=0.01)

@@ -21,6 +21,7 @@ from harness.check.training import learns_the_same_for_any_sampling_keys
 from harness.construction import construct
 from harness.contracts import Budget, Content, Example, FitContext, Request, Sampling
 from harness.pretrained import tokenizer_of
+from harness.schedules.names import build
 
 SYSTEMS = [DiffusionNAT, DiffusionNATCode]
 LENGTH, LONGEST = 6, 5
@@ -170,6 +171,25 @@ def test_its_loss_is_the_cross_entropy_of_every_position():
     errors = -step.estimate.x0_hat.gather(-1, canvas.ids[..., None])[..., 0]
     assert (canvas.ids[:, -1] == 0).all()
     assert torch.allclose(diffusion.loss(canvas, draws), errors.mean(-1))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_step_of_the_chain_is_trained(system):
+    """800 draws of 8 steps: one is left out in 10^45."""
+    places, weights = model_of(system, chain=8).diffusion.times.sample(800, torch.Generator().manual_seed(0))
+    assert places.unique().tolist() == list(range(8))
+    assert (weights == 1).all()
+
+
+@pytest.mark.parametrize(("system", "complete"), [(DiffusionNAT, True), (DiffusionNATCode, False)])
+@pytest.mark.parametrize("schedule", ["sqrt", "linear-beta-fixed@50"])
+def test_the_paper_s_chain_leads_from_the_data_to_masks_alone_and_the_code_s_as_its_schedule_says(system, complete, schedule):
+    """One schedule loses something at t = 0 already, the other one keeps something at t = 1."""
+    t = torch.tensor([[0.0], [0.4], [1.0]], dtype=torch.float64)
+    first, middle, last = build(schedule).alpha_bar(t)[:, 0].tolist()
+    found = model_of(system, schedule=schedule).diffusion.schedule.alpha_bar(t)[:, 0].tolist()
+    assert found == ([1.0, middle, 0.0] if complete else [first, middle, last])
+    assert (first < 1, last > 0) == (schedule == "sqrt", schedule != "sqrt")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -61,6 +61,31 @@ def test_a_revealed_token_follows_the_model_times_the_condition(gamma):
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-4)
 
 
+def of_both_nouns(model):
+    """Canvases of masks, which differ in their conditions alone, what hears both of these, and every position."""
+    x_t = torch.full((2, 6), len(model.task.tokenizer))
+    source = model.layout.canvas([model.task.tokenizer.encode(noun) for noun in NOUNS], None).source
+    return x_t, model.sampling_denoiser(model.diffusion.denoiser.reading(source)), torch.ones_like(x_t, dtype=torch.bool)
+
+
+def test_each_row_is_steered_by_its_own_condition():
+    model = model_of(guidance=3.0, candidates=100)
+    x_t, denoiser, everywhere = of_both_nouns(model)
+    together = denoiser(x_t, torch.zeros(2), ~everywhere, None).at(everywhere)
+    alone = [steered(model, x_t[:1], noun)[0].at(everywhere[:1]) for noun in NOUNS]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+def test_rows_that_are_chosen_keep_their_conditions():
+    model = model_of(guidance=3.0, candidates=100)
+    x_t, denoiser, everywhere = of_both_nouns(model)
+    for row, noun in enumerate(NOUNS):
+        found = denoiser.select(torch.tensor([row]))(x_t[:1], torch.zeros(1), ~everywhere[:1], None).at(everywhere[:1])
+        alone, _ = steered(model, x_t[:1], noun)
+        torch.testing.assert_close(found, alone.at(everywhere[:1]), rtol=0, atol=1e-5)
+
+
 def test_only_candidates_are_asked_about():
     model = model_of(candidates=3)
     mask = len(model.task.tokenizer)
