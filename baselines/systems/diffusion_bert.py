@@ -146,7 +146,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     @classmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
         """The denoiser."""
-        return denoiser_of(keys["plm"], task, lambda: LocalBert.network_of(task, keys), sha256=keys["plm_sha256"])
+        return denoiser_of(keys["plm"], task, lambda: LocalBert.network_of(task, keys), sha256=keys.get("plm_sha256"))
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
             PromptedDenoiser, states=tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"],
             layers=keys["layers"], heads=keys["heads"], timed=False,
         )  # fmt: skip
-        return denoiser_of(keys["plm"], task, local, PromptedPretrained, sha256=keys["plm_sha256"])
+        return denoiser_of(keys["plm"], task, local, PromptedPretrained, sha256=keys.get("plm_sha256"))
 
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:

@@ -513,6 +513,17 @@ def test_the_denoiser_of_a_checkpoint_reads_its_canvas_between_both_ends(checkpo
     torch.testing.assert_close(estimate.x0_hat, logits.log_softmax(-1), atol=1e-5, rtol=1e-5)
 
 
+def test_a_saved_system_refuses_a_checkpoint_that_has_changed(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "bert")
+    task = replace(view(), tokenizer=tokenizer_of(checkpoint))
+    keys = {**TINY, "plm": str(tmp_path / "bert"), "plm_sha256": digest_of_folder(checkpoint)}
+    DiffusionBERT.network_of(task, keys)
+    path = tmp_path / "bert" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "layer_norm_eps": 0.5}))
+    with pytest.raises(ModelError, match="has sha256 .*, expected .*: it is not what the system began with"):
+        DiffusionBERT.network_of(task, keys)
+
+
 def test_a_checkpoint_with_a_view_in_other_tokens_is_refused(checkpoint):
     with pytest.raises(ModelError, match="toy is in tokens of its own; a network of a checkpoint reads those of the checkpoint"):
         denoiser_of(str(checkpoint), view(), lambda: None)
