@@ -506,6 +506,16 @@ def test_a_nucleus_of_1_is_all_tokens(nucleus):
     assert torch.equal(sharpened(law, temperature=0.5, nucleus=nucleus), (law / 0.5).log_softmax(-1))
 
 
+def test_a_low_temperature_takes_the_most_probable_token():
+    """In blocks of one the order is given, so that nothing else is left to chance."""
+    model, asked_for = with_sources(block=1), [Request(id="0", seed=i, max_tokens=LENGTH, source="the") for i in range(9)]
+    cold, warm = (
+        {answer.texts for answer in model.generate(asked_for, Sampling(steps=LENGTH, temperature=heat))} for heat in (1e-4, 1.0)
+    )
+    assert len(cold) == 1
+    assert len(warm) > 3
+
+
 def test_a_narrow_nucleus_takes_the_most_probable_token():
     model = with_sources(nucleus=1e-6, sampler="first-hitting", block=1)
     texts = {

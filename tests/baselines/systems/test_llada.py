@@ -10,8 +10,10 @@ from toy_sentences import EXAMPLES, LENGTH, SENTENCES, learns, requests, tiny, t
 from baselines.adapter import canvas_of
 from baselines.enumeration import exact_integral
 from baselines.masked import MaskedAdapter
+from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Continuum
-from baselines.systems.llada import LLaDA, grid_of, strata
+from baselines.parts.estimates import Estimate
+from baselines.systems.llada import LLaDA, grid_of, reverse_of, strata
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Example, FitContext, Request, Sampling, TaskView
@@ -163,6 +165,19 @@ def test_steps_beyond_the_positions_ask_nothing(remasking, steps, expected):
     assert calls(found) == [expected] * 3
     assert [answer.positions_processed for answer in found] == [expected * LENGTH] * 3
     assert [answer.steps_used for answer in found] == [steps] * 3
+
+
+@pytest.mark.parametrize(("remasking", "place"), [("low-confidence", 0), ("margin", 1), ("entropy", 2), ("random", 3)])
+def test_every_order_goes_by_its_own_name(remasking, place):
+    """One of four masks is due: the most probable token, the one furthest ahead, the surest law, or the lowest draw."""
+    law = torch.tensor([[0.6, 0.3, *[0.0125] * 8], [0.55, *[0.05] * 9], [0.52, 0.48, *[0.0] * 8], [0.1] * 10]).double()[None]
+    noise = torch.full((1, 4, 2), 0.5, dtype=torch.float64)
+    noise[..., 3, 0] = 0.1
+    estimate = Estimate(law.log(), law.log())
+    undo = reverse_of({"remasking": remasking, "blocks": 1, "commits": "even", "tokens": "argmax"}, steps=4)
+    alpha_t, alpha_s = (torch.full((1, 1), alpha, dtype=torch.float64) for alpha in (0.0, 0.25))
+    x_s = undo(Absorbing(10), torch.full((1, 4), 10), estimate, alpha_t, alpha_s, noise=noise, final=False)
+    assert (x_s[0] != 10).nonzero()[:, 0].tolist() == [place]
 
 
 def test_blocks_ask_as_often_as_their_steps_and_positions_let_them():

@@ -1,4 +1,7 @@
-"""What every system of masked diffusion is held against: bounds, samplers, network calls, conditions, guidance, saving."""
+"""What every system of masked diffusion is held against: bounds, samplers, network calls, conditions, guidance, saving.
+
+The strength of guidance is one question to systems of uniform noise too.
+"""
 
 from dataclasses import replace
 
@@ -18,17 +21,22 @@ from masked_cases import (
 )
 from toy_sentences import EXAMPLES, LENGTH, requests, tiny, trained
 
+from baselines.discrete import SCORED_TOGETHER, STRATA
 from baselines.encoding import conditions, targets
 from baselines.enumeration import decided, drawn, exact_bound, exact_law, without_mask
 from baselines.parts.estimates import Changed
 from baselines.parts.guidance import ConditionDropout, Guided
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import reveal_first
+from baselines.systems.duo import Duo
+from baselines.systems.llada import LLaDA
 from baselines.systems.md4 import MD4
 from baselines.systems.mdlm import MDLM
+from baselines.systems.udlm import UDLM
 from baselines.training import Draws
 from harness.contracts import Budget, FitContext, Sampling, stream_seed
 from harness.errors import ModelError
+from harness.tokenizer import PAD
 
 SYSTEMS = pytest.mark.parametrize("system", [MDLM, MD4])
 
@@ -169,6 +177,20 @@ def test_in_steps_nothing_but_the_chain_is_charged_where_it_ends_in_masks():
     ids = torch.tensor([5, 6])
     assert exact_bound(model.diffusion, ids).prior == 0
     assert opening(model, ids) == 0
+
+
+@SYSTEMS
+def test_every_round_of_a_bound_has_draws_of_its_own(system):
+    model = sharpened(tiny(system)).eval()
+    first, second = (model._bounds(EXAMPLES[:8], drawn) for drawn in (0, STRATA))
+    assert (first != second).any(-1).all()
+
+
+@SYSTEMS
+def test_texts_that_are_scored_apart_have_draws_of_their_own(system):
+    model = sharpened(tiny(system)).eval()
+    first, second = model._bounds(EXAMPLES[:1] * 2 * SCORED_TOGETHER, 0).split(SCORED_TOGETHER)
+    assert (first != second).any(-1).all()
 
 
 @SYSTEMS
@@ -330,6 +352,23 @@ def test_guidance_mixes_log_probabilities(system, gamma):
     assert torch.allclose(guided.x0_hat.exp(), wanted, atol=1e-9)
     assert torch.allclose(guided.at(~canvas.given).exp(), wanted[~canvas.given], atol=1e-9)
     assert (wanted - with_it).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("system", [MDLM, MD4, LLaDA, UDLM, Duo])
+def test_guidance_is_as_strong_as_it_is_asked_to_be(system):
+    """2.5 log p(x_0 | x_t, y) - 1.5 log p(x_0 | x_t), normalised, where a system hides its condition by masks or by padding."""
+    model = sharpened(behind_a_source(system, guidance=2.5)).double().eval()
+    diffusion, canvas = model.diffusion, canvas_of(model, 4)
+    prior = diffusion.kernel.prior(diffusion.kernel.noise(Noise(torch.arange(4)), 0, model.layout.length))
+    x_t, told = diffusion.pin(prior, canvas), diffusion.time_input(torch.full((4, 1), 0.5, dtype=torch.float64))
+    null = PAD if system in (UDLM, Duo) else len(model.task.tokenizer)
+    with_it, without = (
+        diffusion.denoiser(ids, told, canvas.given, None).x0_hat for ids in (x_t, x_t.masked_fill(canvas.given, null))
+    )
+    free, wanted = ~canvas.given, (2.5 * with_it - 1.5 * without).log_softmax(-1)
+    guided = model.denoiser_for(canvas, Sampling())(x_t, told, canvas.given, None)
+    assert torch.allclose(guided.x0_hat[free], wanted[free], atol=1e-6)
+    assert (wanted - with_it)[free].abs().max() > 1e-2
 
 
 @SYSTEMS

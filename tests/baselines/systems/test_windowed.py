@@ -14,6 +14,7 @@ from baselines.parts.randomness import Noise
 from baselines.parts.windows import Windows
 from baselines.systems.mdlm import MDLM
 from baselines.systems.mdlm_classifier import MDLMClassifier
+from baselines.training import Draws
 from harness.contracts import Budget, FitContext, Sampling
 from harness.errors import ModelError, UnknownName
 from harness.tokenizer import BOS, EOS, PAD
@@ -115,6 +116,19 @@ def law_of(model, x_t):
     return estimate.x0_hat.exp().double()
 
 
+def test_guidance_leaves_out_the_source_and_not_what_earlier_windows_wrote():
+    model, seen = behind_a_source(MDLM, window=3, guidance=2.0), []
+    model.network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].clone()))
+    model.generate(asked(8), Sampling(steps=9, fixed_length=True))
+    start, mask = model.windows.start, model.kernel.mask
+    later = [pair for pair in zip(seen[::2], seen[1::2], strict=True) if (pair[0][:, start] != BOS).all()]
+    assert later
+    for conditional, unconditional in later:
+        assert (unconditional[:, :start] == mask).all()
+        assert (unconditional[:, start : start + 2] != mask).all()
+        assert torch.equal(unconditional[:, start:], conditional[:, start:])
+
+
 # --- bound -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("stride", "positions"), [(2, 5), (3, 6)])
 def test_every_position_up_to_the_end_of_the_last_window_is_charged_once(stride, positions):
@@ -140,6 +154,14 @@ def test_a_text_that_fits_the_window_is_written_at_once():
 
 
 # --- training and keys -----------------------------------------------------------------------------------------------
+def test_training_sees_windows_from_anywhere_in_long_texts():
+    model = tiny(MDLM, window=3)
+    model.diffusion.loss = lambda canvas, draws: canvas.ids
+    seen = model._loss(model._data(EXAMPLES), Draws(seed=0, batch=64, rows=slice(64), device=torch.device("cpu")))
+    assert seen.shape == (64, 3)
+    assert 16 < (seen[:, 0] == BOS).sum() < 48
+
+
 @pytest.mark.parametrize("family", ["a2t", "t2t"])
 @pytest.mark.parametrize("guidance", [None, 2.0])
 def test_it_is_conditioned_and_survives_saving(family, guidance, tmp_path):
