@@ -129,10 +129,19 @@ def _check_whole(plm: str, sha256: str, holds: type[Pretrained]) -> None:
 
 
 def _check_mask(plm: str, tokenizer: Tokenizer) -> None:
-    if isinstance(tokenizer, PretrainedTokenizer) and tokenizer.rows[-1] is None:
+    if not isinstance(tokenizer, PretrainedTokenizer):
+        return
+    *others, mask = tokenizer.specials
+    if mask is None:
         raise ModelError(
             f"the tokenizer of {plm} has no mask token, which the system reads where there is noise; expected the tokenizer that "
             "the checkpoint was trained with, mask_token in its tokenizer_config.json."
+        )
+    if mask in others:
+        also = [name for name, row in zip(("PAD", "EOS", "BOS", "UNK", "SEP"), others, strict=True) if row == mask]
+        raise ModelError(
+            f"the tokenizer of {plm} has the mask token {tokenizer.token(others.index(mask))!r}, which is {' and '.join(also)} "
+            "too; expected one that is no other token, or noise would read like it: say mask_token in its tokenizer_config.json."
         )
 
 

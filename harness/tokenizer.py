@@ -5,6 +5,7 @@ Ids 0..4 are PAD, EOS, BOS, UNK and SEP. A mask is no token of text: kernels tha
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 SPECIALS = ("<pad>", "<eos>", "<bos>", "<unk>", "<sep>")
 PAD, EOS, BOS, UNK, SEP = range(5)
+_TRIED = 1000  # texts that a checkpoint's decoder is tried on
 
 
 class Tokenizer:
@@ -102,7 +104,8 @@ class Tokenizer:
 class PretrainedTokenizer(Tokenizer):
     """The tokenizer of a checkpoint, with its entries in the order of every tokenizer here: PAD, EOS, BOS, UNK, SEP, the rest.
 
-    Text never becomes PAD, EOS, BOS or SEP: a special token that is spelt out and still found in the vocabulary is UNK.
+    Text never becomes PAD, EOS, BOS or SEP: a special token that is spelt out and still found in the vocabulary is UNK. Special
+    tokens beyond those have no id here, so that none is written.
 
     Args:
         backend: as the checkpoint holds it.
@@ -122,7 +125,8 @@ class PretrainedTokenizer(Tokenizer):
         self._backend.no_padding()
         self.specials = tuple(specials)
         *first, mask = self.specials
-        rest = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - set(self.specials))
+        special = {row for row, token in backend.get_added_tokens_decoder().items() if token.special}
+        rest = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - special - set(self.specials))
         self.rows: tuple[int | None, ...] = (*first, *rest, mask)
         self._own = {row: index for index, row in enumerate(self.rows[:-1]) if index >= len(SPECIALS)}
 
@@ -139,11 +143,39 @@ class PretrainedTokenizer(Tokenizer):
         return [[self._own.get(row, UNK) for row in ids] for ids in super().encode_batch(texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """See `Tokenizer`; what the checkpoint changes in a text before it is cut, such as capitals, stays changed."""
+        """See `Tokenizer`; what the checkpoint changes in a text before it is cut, such as capitals, stays changed.
+
+        An UNK that is PAD, EOS, BOS or SEP too is spelt as here.
+        """
         ids = list(ids)
         kept = ids[: ids.index(EOS)] if EOS in ids else ids
         rows = [self.rows[index] for index in kept if index >= len(SPECIALS) or index == UNK]
-        return self._backend.decode([row for row in rows if row is not None], skip_special_tokens=False)
+        known = [row for row in rows if row is not None]
+        unknown = self.rows[UNK]
+        if unknown not in known or unknown not in (self.rows[index] for index in (PAD, EOS, BOS, SEP)):
+            return self._backend.decode(known, skip_special_tokens=False)
+        pieces = [SPECIALS[UNK] if row == unknown else str(self._backend.id_to_token(row)) for row in known]
+        decoder = self._backend.decoder
+        return " ".join(pieces) if decoder is None else str(decoder.decode(pieces))
+
+    def fitted_to(self, texts: Sequence[str]) -> "PretrainedTokenizer":
+        """The one that gives more of these texts back exactly: itself, or, of word pieces, one that joins punctuation otherwise.
+
+        Args:
+            texts: of the task; up to `_TRIED` of them, from all over, are looked at.
+        """
+        decoder = self._backend.decoder
+        if not isinstance(decoder, decoders.WordPiece):
+            return self
+        tried = texts[:: max(1, math.ceil(len(texts) / _TRIED))]
+        encoded = self.encode_batch(tried)
+        backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        backend.decoder = decoders.WordPiece(prefix=decoder.prefix, cleanup=not decoder.cleanup)
+
+        def back(tokenizer: PretrainedTokenizer) -> int:
+            return sum(tokenizer.decode(ids) == text for ids, text in zip(encoded, tried, strict=True))
+
+        return max(self, PretrainedTokenizer(backend, self.specials), key=back)
 
     def token(self, index: int) -> str:
         """See `Tokenizer`; a special entry that the checkpoint has not is named as here."""

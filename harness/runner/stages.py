@@ -74,7 +74,9 @@ def tokenize(work: Work) -> Result:
     targets = [example.target for example in data.train]
     brought = work.spec.get("tokenizer")
     tokenizer = (
-        Tokenizer.train(data.tokenizer, [*targets, *conditions]) if brought is None else tokenizer_of(_checkpoint(brought))
+        Tokenizer.train(data.tokenizer, [*targets, *conditions])
+        if brought is None
+        else tokenizer_of(_checkpoint(brought)).fitted_to(targets)
     )
     encoded = tokenizer.encode_batch(targets)
     limit = data.max_tokens or _percentile([len(ids) + 1 for ids in encoded])

@@ -452,6 +452,20 @@ def test_the_tokenizer_of_a_checkpoint_must_have_what_the_system_reads(checkpoin
         denoiser_of(str(copied), task, lambda: None)
 
 
+@pytest.mark.parametrize(("mask", "also"), [("[PAD]", "PAD"), ("[UNK]", "UNK"), ("[CLS]", "BOS"), ("[SEP]", "EOS and SEP")])
+def test_a_mask_that_is_another_special_token_is_refused(mask, also, checkpoint, grid_file, tmp_path):
+    """Noise and padding would be one input."""
+    copied = tmp_path / "copied"
+    shutil.copytree(checkpoint, copied)
+    settings = json.loads((copied / "tokenizer_config.json").read_text())
+    (copied / "tokenizer_config.json").write_text(json.dumps({**settings, "mask_token": mask}))
+    said = rf"has the mask token '\{mask[:-1]}\]', which is {also} too; expected one that is no other token"
+    with pytest.raises(GridError, match=said):
+        make_plan(load(grid_file(named(copied))))
+    with pytest.raises(ModelError, match=said):
+        denoiser_of(str(copied), replace(view(), tokenizer=tokenizer_of(copied)), lambda: None)
+
+
 @pytest.mark.parametrize(
     ("system", "kind", "said"),
     [
