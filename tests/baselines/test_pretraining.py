@@ -534,7 +534,7 @@ def test_a_saved_system_refuses_a_checkpoint_that_has_changed(checkpoint, tmp_pa
     DiffusionBERT.network_of(task, keys)
     path = tmp_path / "bert" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "layer_norm_eps": 0.5}))
-    with pytest.raises(ModelError, match="has sha256 .*, expected .*: it is not what the system began with"):
+    with pytest.raises(ModelError, match=r"has sha256 .*, expected .*: it is not what the system began with"):
         DiffusionBERT.network_of(task, keys)
 
 
