@@ -26,6 +26,33 @@ def test_the_learning_rate_is_a_key(name, tmp_path):
         system.design_for(learning_rate=2)
 
 
+DISCRETE = (
+    "multinomial",
+    "d3pm",
+    "diffusion-bert",
+    "diffusion-nat",
+    "diff-glat",
+    "sedd",
+    "mdlm",
+    "md4",
+    "udlm",
+    "duo",
+    "bd3-lm",
+    "llada",
+)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_the_learning_rate_falls_with_the_width(name, tmp_path):
+    system = resolve("models", name).load()
+    made = Case(system, system.design, system.design.families[0], {"width": 16, "layers": 1, "heads": 2}, tmp_path, "cpu")
+    rates = [
+        construct(system, system.design.schedule, made.view, made.size | {"width": width}).optimisation.learning_rate
+        for width in (128, 256)
+    ]
+    assert rates[0] == 2 * rates[1]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("name", SIZES)
 def test_a_trained_model_samples_in_another_format(name, dtype, tmp_path):

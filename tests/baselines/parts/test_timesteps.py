@@ -38,6 +38,7 @@ def test_all_steps_are_all_steps(T: int) -> None:
 def test_trailing_ends_at_full_noise_with_equal_pieces() -> None:
     assert trailing(1000, 4).tolist() == [249, 499, 749, 999]
     assert trailing(10, 1).tolist() == [9]
+    assert trailing(10, 6).tolist() == [1, 2, 4, 6, 7, 9]  # rounded, not cut off
 
 
 def test_strided_begins_with_the_data() -> None:
