@@ -79,6 +79,17 @@ def test_neighbours_do_not_hold_the_token_itself():
     torch.testing.assert_close(rate.sum(0), torch.zeros(12).double())
 
 
+def test_neighbours_are_those_of_the_same_direction_whatever_their_length():
+    embeddings = torch.tensor([[1.0, 0.0], [9.0, 1.0], [0.8, 0.6], [0.0, 5.0]])
+    assert neighbours(embeddings, 1)[:, 0].tolist() == [1, 0, 1, 2]
+
+
+def test_tokens_that_are_neighbours_of_each_other_go_over_twice_as_fast():
+    """0 and 1 are each other's neighbour, 2 has 0, which does not have it."""
+    rate = neighbour_rate(torch.tensor([[1], [0], [0]]))
+    assert rate.tolist() == [[-1.5, 1.0, 0.5], [1.0, -1.0, 0.0], [0.5, 0.0, -0.5]]
+
+
 def test_powers_by_eigenvectors_are_those_of_the_matrix_exponential():
     kernel = NearestNeighbour(EMBEDDINGS, 3, steps=50, unigram=COUNTS)
     rate = neighbour_rate(neighbours(EMBEDDINGS, 3)).numpy()
@@ -114,6 +125,11 @@ def test_tokens_with_the_same_neighbours_are_near():
     nearest = neighbours(found, 1)[:, 0]
     assert nearest[2] == 3
     assert nearest[4] == 5
+
+
+def test_words_behind_a_token_count_as_those_before_it():
+    ids = torch.randint(0, 6, (50, 5), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(neighbourhood_embeddings(ids, 6, 3), neighbourhood_embeddings(ids.flip(-1), 6, 3))
 
 
 def test_masking_rates_leave_the_share():

@@ -66,6 +66,12 @@ def test_categorical_keeps_tails_that_float32_would_lose():
     assert drawn.item() > 70_000
 
 
+def test_categorical_accumulates_in_float64_where_one_chunk_holds_all():
+    weights = torch.full((1, 8_000), 1e-9)
+    weights[0, 0] = 1.0
+    assert categorical(weights, torch.tensor([1 - 2e-6], dtype=torch.float64)).item() == 5_999
+
+
 def test_categorical_never_leaves_the_support():
     weights = torch.tensor([[0.3, 0.7, 0.0]])
     assert categorical(weights, torch.tensor([1 - 1e-16], dtype=torch.float64)).item() == 1

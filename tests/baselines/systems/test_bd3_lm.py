@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from baselines.blocks import BlockDiffusion
 from baselines.engine import Diffusion
 from baselines.enumeration import every_sequence, exact_integral
 from baselines.networks.block_denoiser import BlockDenoiser
-from baselines.parts.blocks import BlockTimes, block_numbers, hitting_times, turns
+from baselines.parts.blocks import BlockTimes, block_numbers, hitting_times, spread, turns
 from baselines.parts.categorical import Absorbing, normalised
 from baselines.parts.clocks import Continuum
 from baselines.parts.conditioning import Canvas, Source
@@ -51,6 +52,9 @@ def with_sources(**size):
         name="toy", family="t2t", tokenizer=Tokenizer.train("words", SENTENCES), max_tokens=LENGTH, max_source_tokens=5
     )
     return construct(BD3LM, NATIVE, view, {"width": 32, "layers": 2, "heads": 2, **size}).eval()
+
+
+PAIRS = [Example(id=str(i), source=" ".join(text.split()[:2]), target=text) for i, text in enumerate(SENTENCES)] * 2
 
 
 def asked(count, n=1):
@@ -90,6 +94,12 @@ def test_training_counts_what_stands_beside_the_noisy_blocks():
     report = trained(tiny(BD3LM), 4)
     assert report.tokens == 3 * 16 * 8
     assert report.flops == 6 * report.parameters * report.tokens * 13 / 8
+
+
+def test_training_counts_the_prefix_too():
+    """Eight positions in blocks of four, of a source of five the start token and its tokens, and one clean block."""
+    report = trained(with_sources(), 4, PAIRS)
+    assert report.flops == 6 * report.parameters * report.tokens * (8 + 4 + 6) / 8
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "first-hitting"])
@@ -133,6 +143,19 @@ def test_a_noisy_block_sees_itself_the_prefix_and_the_clean_blocks_before_it_and
     assert moved(x_t=changed(x_t, 2)) == [False, True, False]
     assert moved(ids=changed(ids, 0)) == [True, True, True]
     assert moved(ids=changed(ids, 4)) == [False, False, False]
+
+
+def test_training_sees_the_source():
+    """The losses of texts that hold masks are others where their sources are, and of the texts behind them they are not."""
+    model, losses = with_sources(block=2), []
+    for source in ("old dog", "small cat"):
+        changed = [*(replace(pair, source=source) for pair in PAIRS[:8]), *PAIRS[8:]]
+        draws = Draws(seed=0, batch=16, rows=slice(16), device=torch.device("cpu"))
+        losses.append(model.diffusion.loss(canvas_of(model._data(changed)), draws))
+    masked = losses[0] > 0
+    assert masked[:8].any()
+    assert torch.equal((losses[0] != losses[1])[:8], masked[:8])
+    assert torch.equal(losses[0][8:], losses[1][8:])
 
 
 def test_masks_are_told_apart_by_their_distance_to_the_start():
@@ -271,6 +294,16 @@ def test_a_swapped_schedule_moves_the_turns():
     assert shares.tolist() == [0.25]
 
 
+def test_of_a_schedule_that_keeps_some_at_its_end_shares_are_of_the_masks_that_there_are():
+    """Half are masks at t = 1, a quarter at t = 1/2: of the first, half are left."""
+    model = tiny(BD3LM, "between(of=linear-alpha-bar,low=0.5)", block=1, length=1)
+    assert model.diffusion._shares(model.grid(2)).tolist() == [0.5]
+
+
+def test_steps_are_spread_over_blocks_and_the_first_get_what_is_over():
+    assert [spread(7, 3), spread(6, 3), spread(3, 3)] == [[3, 2, 2], [2, 2, 2], [1, 1, 1]]
+
+
 # --- what it costs -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("keys", [{"block": 2}, {"block": 3}, {"block": 2, "sampler": "first-hitting"}])
 @pytest.mark.parametrize("fixed_length", [False, True])
@@ -374,6 +407,13 @@ def test_times_are_clipped_by_the_size_of_a_block(block, expected):
 
 
 # --- the bound ---------------------------------------------------------------------------------------------------------
+def test_a_bound_is_estimated_at_one_time_for_each_block():
+    model = tiny(BD3LM, block=2)
+    shares = model.shares(Draws(seed=0, batch=4, rows=slice(4), device=torch.device("cpu"))).view(4, 3, 2)
+    assert torch.equal(shares[..., 0], shares[..., 1])
+    assert len(shares.unique()) == 12
+
+
 def exact(model, ids):
     """The bound, block by block up to that of EOS, over every set S of masks: B(|S|, B - |S| + 1) times the error at them."""
     block, mask, total = model.keys["block"], len(model.task.tokenizer), 0.0

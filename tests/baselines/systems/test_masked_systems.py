@@ -26,6 +26,7 @@ from baselines.encoding import conditions, targets
 from baselines.enumeration import decided, drawn, exact_bound, exact_law, without_mask
 from baselines.parts.estimates import Changed
 from baselines.parts.guidance import ConditionDropout, Guided
+from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import reveal_first
 from baselines.systems.duo import Duo
@@ -177,6 +178,18 @@ def test_in_steps_nothing_but_the_chain_is_charged_where_it_ends_in_masks():
     ids = torch.tensor([5, 6])
     assert exact_bound(model.diffusion, ids).prior == 0
     assert opening(model, ids) == 0
+
+
+@pytest.mark.parametrize("system", [MDLM, MD4, LLaDA])
+def test_the_loss_of_a_chain_is_its_length_times_a_step_of_the_bound(system):
+    """So that its mean over the steps is the whole, as in continuous time."""
+    model = tiny(system, "linear-alpha-bar@8")
+    canvas, draws = canvas_of(model, 8), draws_of(8)
+    t = (torch.arange(1, 9, dtype=torch.float64) / 8)[:, None]
+    step = model.diffusion.step(canvas, t, t - 1 / 8, draws)
+    expected = 8 * bound_term(model.kernel)(step)
+    assert (expected > 0).any()
+    assert torch.allclose(model.diffusion.objective(step), expected, rtol=1e-6)
 
 
 @SYSTEMS

@@ -6,11 +6,14 @@ import pytest
 import torch
 from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained
 
+from baselines.adapter import canvas_of
 from baselines.encoding import targets
 from baselines.enumeration import exact_bound
 from baselines.networks.initialise import initialise
+from baselines.parts.objectives_discrete import bound_term
 from baselines.parts.timesteps import LossAware
 from baselines.systems.multinomial import FLOORED_COSINE, Multinomial
+from baselines.training import Draws
 from harness.contracts import Example, Sampling
 
 
@@ -60,6 +63,25 @@ def test_its_bound_by_draws_is_the_exact_one():
     mean, error = sum(scores.nats) / 64, sum(value**2 for value in scores.mc_errors) ** 0.5 / 64
     assert error < 0.05 * exact
     assert abs(mean - exact) < 4.5 * error
+
+
+def test_what_the_chain_leaves_is_charged():
+    """The divergence from the prior alone, which draws would hide."""
+    model = model_of(FLOORED_COSINE.replace("@1000", "@10"), length=2).eval()
+    canvas = canvas_of(model._data([Example(id="0", target="old")]))
+    expected = exact_bound(model.diffusion, canvas.ids[0]).prior
+    assert expected > 1e-6
+    assert torch.allclose(model.beginning(canvas, []), expected.view(1, 1), rtol=1e-9)
+
+
+def test_the_loss_is_the_bound_and_nothing_beside_it():
+    model = model_of(chain=7)
+    initialise(model.diffusion, torch.Generator().manual_seed(0))
+    canvas, draws = canvas_of(model._data(EXAMPLES[:4])), Draws(seed=0, batch=4, rows=slice(4), device=torch.device("cpu"))
+    t = torch.tensor([[1.0], [3.0], [4.0], [7.0]], dtype=torch.float64) / 7
+    step = model.diffusion.step(canvas, t, t - 1 / 7, draws)
+    assert (step.x_t != canvas.ids).any()
+    assert torch.allclose(model.diffusion.objective(step), 7 * bound_term(model.kernel)(step), rtol=1e-6)
 
 
 def test_the_native_schedule_leaves_what_the_prior_accounts_for():

@@ -7,6 +7,7 @@ import torch
 from masked_cases import answers, asked, behind_a_source, plausible, sharpened
 from toy_sentences import EXAMPLES, LENGTH, learns, requests, tiny, trained
 
+from baselines.adapter import canvas_of
 from baselines.encoding import targets
 from baselines.parts.calls import Calls
 from baselines.parts.estimates import Estimate
@@ -145,6 +146,16 @@ def test_every_position_up_to_the_end_of_the_last_window_is_charged_once(stride,
     wanted = positions * torch.tensor(float(len(model.task.tokenizer))).log().item()
     error = sum(value**2 for value in scores.mc_errors) ** 0.5 / 32
     assert abs(sum(scores.nats) / 32 - wanted) < 4.5 * error < 0.2 * wanted
+
+
+def test_each_window_is_scored_with_draws_of_its_own():
+    """Else what one window errs by, the next would too, and their sum would say it knows more than it does."""
+    model, seeds = tiny(MDLM, length=8, window=4, stride=2), []
+    estimates = model.estimates
+    model.estimates = lambda canvas, draws: seeds.append([draw.seed for draw in draws]) or estimates(canvas, draws)
+    model.bounds(canvas_of(model._data(EXAMPLES[:8])), (0,))
+    assert len(seeds) > 1
+    assert len({seed for row in seeds for seed in row}) == sum(map(len, seeds))
 
 
 def test_a_text_that_fits_the_window_is_written_at_once():

@@ -69,6 +69,13 @@ def test_the_closed_form_is_the_root_between_its_knots() -> None:
     assert (schedule.alpha_bar(times).flatten() - exact).abs().max() < 1e-5
 
 
+def test_the_closed_form_falls_at_a_rate_to_its_end() -> None:
+    schedule = build("mutual-information", kernel=Mixing(EVEN), unigram=LAW)
+    ends = schedule.rate(torch.tensor([[0.0], [0.5], [1.0]], dtype=torch.float64))
+    assert torch.isfinite(ends).all()
+    assert (ends < 0).all()
+
+
 def test_the_interpolated_form_is_near_the_exact_one_on_its_own_grid() -> None:
     table = build("mutual-information-interpolated@9", kernel=Mixing(EVEN), unigram=LAW).table
     exact = kept_alpha(Mixing(EVEN), LAW, 1 - evenly_removed(9))
