@@ -13,13 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from baselines.parts.categorical import CategoricalKernel, Ids, Level, point
-from harness.schedules.discretised import linear_beta_rescaled
+from harness.schedules.discretised import linear_beta_rescaled, outside, refuse
 from harness.schedules.mutual_information import entropy, exponents_interpolated, powers, removed, unigram_law
 
 MOST_STATES = 512
 """A chain of 1,000 stored matrices of this size takes 2 GB in float64."""
 MOST_NEIGHBOURS = 1024
 """Laying a chain of 1,000 steps takes minutes at this size, and eight times as long at twice of it."""
+MOST_LEFT = 1e-3
+"""Share of the information that a nearest-neighbour chain may end with: samplers begin as if nothing were left."""
 Index = Int[Tensor, "B L"]
 
 
@@ -156,7 +158,7 @@ class DiscretisedGaussian(MatrixChain):
         betas: widths of the steps.
 
     Raises:
-        ValueError: too many states for stored matrices.
+        ValueError: too many states for stored matrices, or betas that are none.
     """
 
     def __init__(self, states: int, betas: Float[Tensor, " T"], *, span: float | None = None, floor: float = 0.0) -> None:
@@ -165,6 +167,7 @@ class DiscretisedGaussian(MatrixChain):
                 f"a discretised Gaussian kernel keeps a matrix per step and takes at most {MOST_STATES} states; got {states}. "
                 "Choose another kernel, or a task with fewer tokens."
             )
+        refuse(betas, outside(betas))
         kept = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas.double(), 0)])
         widths = [1.0, *betas.tolist()]
         super().__init__(
@@ -282,7 +285,7 @@ class NearestNeighbour(Chain):
         self.values.copy_(values.clamp(max=0))
         self.vectors.copy_(vectors)
         goals = torch.arange(1, self.steps + 1, dtype=torch.float64) / self.steps
-        goals[-1] = 1 - 0.5 / self.steps  # all of it is gone at infinity only
+        goals[-1] = 1 - min(0.5 / self.steps, MOST_LEFT)  # all of it is gone at infinity only
         found = exponents_interpolated(self._curve, goals * removed(self._curve, torch.tensor([1e5]).double()))
         taken = powers(found) * found.min()
         self.exponents.copy_(taken)

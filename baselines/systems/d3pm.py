@@ -15,8 +15,11 @@ Austin, Johnson, Ho, Tarlow and van den Berg 2021, arXiv:2107.03006.
 Step 0 of the chain is the data and step T pure noise whatever the schedule says, as in the released text code: `Complete`; by
 nearest neighbours as much noise as their chain has, where what tells the part of an unconnected graph is never lost. lambda
 weighs the cross-entropy against one term of the bound, as released; the objective is scaled by T. Choices of this harness: the
-neighbour graph is laid over co-occurrence embeddings of the training split (the paper's come from a trained model), and
-`unmasking: exact-count` reveals as many masks per step as the schedule expects instead of each by its own chance.
+neighbour graph is laid over co-occurrence embeddings of the training split (the paper's come from a trained model), times are
+drawn one from each of equal parts of the chain instead of independently, the divergence of a step is not cut at 0, steps need
+not divide the chain, estimates may have a temperature, and `unmasking: exact-count` reveals as many masks per step as the
+schedule expects instead of each by its own chance. Mutual information is spread over i / T, exactly; the released grid,
+i / (T + 1) interpolated, is the schedule "mutual-information-interpolated". Perplexity per word is not computed.
 """
 
 from collections.abc import Callable, Mapping

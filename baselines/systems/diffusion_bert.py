@@ -8,12 +8,13 @@ He, Sun, Wang, Huang and Qiu 2022, arXiv:2211.15029.
     p(x_{t-1} | x_t): the estimate in place of x_0 -> Absorbing.posterior, levels of the most probable tokens: engine.looked_at
     KL + lambda_h CE (D3PM, equation 5)            -> objectives_discrete.hybrid
     time-agnostic decoding                         -> pretrained.PretrainedDenoiser, or TokenDenoiser without time
-    generation from all masks, T / k steps         -> samplers_discrete.reveal_first, clocks.Chain.grid
+    generation from all masks, T / k steps         -> samplers_discrete.reveal_and_draw, clocks.Chain.grid
     top-K 30 in the paper's BLEU                   -> key `top_k`; off by default, because it trades diversity for quality
 
 Where paper and released code (Hzfinfdu/Diffusion-BERT) part, `diffusion-bert` follows the paper and `diffusion-bert-code` the
 code: the spindle's formula, and the reverse step. The code masks each token at its own level, but its reverse step believes that
-from s to t every token was masked at the base rate; that is no step of the process that it trains on. Neither follows the code in
+from s to t every token was masked at the base rate; that is no step of the process that it trains on. In training both tell
+p(x_s | x_t) the levels of the true tokens, as released; in sampling they are those of the guesses. Neither follows the code in
 that
 
 - one t is drawn for every example, stratified, not one for a batch; padding is written, so its loss counts;

@@ -72,8 +72,9 @@ class DiffusionLM(DiffusionAdapter):
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of the variant that these keys name."""
-        below = cls.checked(size)["clamp_below"]
-        return replace(cls.design, clamping=f"steps below {below}" if below else below is None)
+        keys = cls.checked(size)
+        below = keys["clamp_below"]
+        return replace(cls.design, chain=keys["chain"], clamping=f"steps below {below}" if below else below is None)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

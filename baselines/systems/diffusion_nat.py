@@ -140,14 +140,14 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """Design of these keys: the absorbing system has a bound where nothing is truncated.
+        """Design of these keys, with the chain's length; the absorbing system has a bound where nothing is truncated.
 
         From version 2 on checkpoints read a source in the same places wherever they hear no prompt, and learn at the rate of
         their own width.
         """
-        whole = checked(size)["top_k"] is None
-        bound: Literal["bound"] | None = "bound" if whole and cls.design.kernel == "absorbing" else None
-        named = in_its_tokens(replace(cls.design, likelihood=bound), size)
+        keys = checked(size)
+        bound: Literal["bound"] | None = "bound" if keys["top_k"] is None and cls.design.kernel == "absorbing" else None
+        named = in_its_tokens(replace(cls.design, likelihood=bound, chain=keys["chain"]), size)
         return named if named.tokenizer == cls.design.tokenizer else replace(named, version=2)
 
     @property

@@ -15,7 +15,11 @@ uniform. The released configuration lets tau fall from 0.1 to 0.01; the released
 first half, with gamma in [-3.5, -1.75] for 30,522 tokens, and are followed. How much of x_0 an argmax keeps depends on the
 number of tokens, so here gamma runs where alpha runs as it does there, from 0.94 to 0.05: for 30,522 tokens that is the same
 range. T is integrated whenever it is needed, and differentiated in closed form; the released code looks both up in a table. The
-network is told the time at which the schedule keeps as much. Distillation is not built.
+network is told the time at which the schedule keeps as much.
+
+What the bound has beside its integral, guidance and what stands for a condition that is left out (padding) are those of `udlm`.
+The network is this harness's transformer, without dropout, and its last weights are kept where the release averages them. Not
+built: distillation, the released nucleus filter, and the softmax over the most probable tokens alone in the curriculum.
 """
 
 import math

@@ -19,10 +19,11 @@ charges the reverse step that leads from there to t = 1.
 
 The network is told the time, as released, although its optimum does not depend on it. It is not asked in steps that reveal
 nothing, which changes no law. With a condition, source and target share the canvas and the source is never masked; guidance is
-that of Schiff et al. 2024 (arXiv:2412.10193). On a schedule with steps, times are drawn one from each of equal parts, and the
-last step draws all that is masked at t = 1 / T, as the bound scores it, where the release leaves 1 of 10,000 tokens to the mode.
-The network is this harness's transformer, and its last weights are kept where the release averages them. Learnt schedules
-(GenMD4) and the released sampler's top-p are not built; whether a mask is revealed and as what are two draws, in float64.
+that of Schiff et al. 2024 (arXiv:2412.10193), with a source of masks in place of their null class. On a schedule with steps,
+times are drawn one from each of equal parts, and the last step draws all that is masked at t = 1 / T, as the bound scores it,
+where the release leaves 1 of 10,000 tokens to the mode. The network is this harness's transformer, and its last weights are
+kept where the release averages them. Learnt schedules (GenMD4) and the released sampler's top-p are not built; whether a mask
+is revealed and as what are two draws, in float64.
 """
 
 import math
@@ -71,9 +72,10 @@ class MD4(MaskedAdapter):
     design = Design(
         name="md4", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
         schedule="between(of=linear-alpha-bar,low=0.0001,high=0.9999)", grains=("sequence",), predicts="x0",
-        conditioning="source in sequence, pinned", posterior="joint", last_step="argmax of what is masked still",
-        unmasking="independent", temperature=True, time_input="1000 t", loss_mask="masks, weighted by -alpha' / (1 - alpha)",
-        likelihood="bound", paper="2406.04329", sampler=2,
+        conditioning="source in sequence, pinned", posterior="joint",
+        last_step="argmax of what is masked still; a draw on a schedule with steps", unmasking="independent", temperature=True,
+        time_input="1000 t", loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.04329",
+        sampler=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = 0.0

@@ -16,10 +16,11 @@ Sahoo, Arriola, Schiff, Gokaslan, Marroquin, Chiu, Rush and Kuleshov 2024, arXiv
 
 The released cache keeps the estimate until a token changes. Which masks are revealed does not depend on the estimate, so here
 the network is not asked at all in steps that reveal nothing: the same law, and never more calls than positions. The network is
-not told the time, as released. With a condition, source and target share the canvas and the source is never masked. On a schedule
-with steps the last one draws, so that texts have the law that the bound scores, but for what the schedule keeps at t = 1: the
-bound charges it, samplers begin with masks alone. In continuous time the mode is taken of what is masked still at t = 1e-5.
-Padding is written, so it is learnt and scored too; released code leaves it out of loss and perplexity.
+not told the time, as released. With a condition, source and target share the canvas and the source is never masked, but where
+guidance leaves it out: then all of it is masks, in place of the released null class. On a schedule with steps the last one
+draws, so that texts have the law that the bound scores, but for what the schedule keeps at t = 1: the bound charges it,
+samplers begin with masks alone. In continuous time the mode is taken of what is masked still at t = 1e-5. Padding is written,
+so it is learnt and scored too; released code leaves it out of loss and perplexity.
 
 The extension writes texts longer than what the network sees: with a `window`, it is trained on windows of the texts and writes
 one after the other, each behind what it shows of the one before. Released code trains on windows of a stream of texts; here a
@@ -69,7 +70,8 @@ class MDLM(WindowedAdapter):
     design = Design(
         name="mdlm", kind="diffusion", families=("ucg", "a2t", "t2t"), space="discrete", kernel="absorbing",
         schedule="log-linear", grains=("sequence",), predicts="x0", conditioning="source in sequence, pinned",
-        posterior="joint", last_step="argmax of what is masked still", unmasking="independent", temperature=True,
+        posterior="joint", unmasking="independent", temperature=True,
+        last_step="argmax of what is masked still; a draw on a schedule with steps",
         loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
         sampler=2,
     )  # fmt: skip

@@ -4,7 +4,7 @@ Schiff, Sahoo, Phung, Wang, Boshar, Dalla-torre, de Almeida, Rush, Pierrot and K
 
     q(x_t | x_0), uniform                              -> categorical.Uniform
     q(x_s | x_t, x_0), and p with the estimate in it   -> categorical.joint
-    continuous bound, section 3.2                      -> objectives_discrete.uniform_bound
+    continuous bound, section 4                        -> objectives_discrete.uniform_bound
     low-discrepancy times from 1e-3 on                 -> timesteps.ContinuousTimes
     ancestral sampling                                 -> samplers_discrete.renewed
     classifier-free guidance, section 3.1              -> guidance.Guided, samplers_discrete.renewed
@@ -12,12 +12,13 @@ Schiff, Sahoo, Phung, Wang, Boshar, Dalla-torre, de Almeida, Rush, Pierrot and K
 
 The bound is the whole one, at every position, and not the cross-entropy of the tokens that changed. The network is told the
 time, must be, and any token may change again at any step: nothing is carried over. The released code trains the bound with
-alpha' = -1 and alpha = 1 - t while it corrupts with 1 - (1 - 1e-3) t; here both come from the schedule. Its sampler ends at
-t = 1e-5 without a last step, as here unless `last_step` says otherwise, and its term for the data at t = 0, which its
-training for uniform noise leaves out, is here part of the bound but not of training: the reverse step from t = 1e-3 to the data.
-Guided steps mix the logarithms of the reverse laws, normalised, and not the estimates. With a condition, source and target
-share the canvas and the source is never touched; the released null class is padding in its place. Not built: guidance by a
-classifier. The network is this harness's transformer, without dropout.
+alpha' = -1 and alpha = 1 - t while it corrupts with 1 - (1 - 1e-3) t; here both come from the schedule. Its sampler ends at t =
+1e-5 without a last step, as here unless `last_step` says otherwise, and its term for the data at t = 0, which its training for
+uniform noise leaves out, is here part of the bound but not of training: the reverse step from t = 1e-3 to the data. So is the
+step from nothing kept to what the schedule keeps at t = 1, which samplers leave out. Guided steps mix the logarithms of the
+reverse laws, normalised, and not the estimates. With a condition, source and target share the canvas and the source is never
+touched; the released null class is padding in its place. The network is this harness's transformer, without dropout, and its
+last weights are kept where the release averages them. Not built: guidance by a classifier, the released nucleus filter.
 """
 
 from collections.abc import Mapping

@@ -244,12 +244,19 @@ def test_curves_over_steps_are_of_the_trainings_that_are_compared():
         assert steps.budget_of(entry.title) == learn.budget_of(entry.title)
 
 
-def test_steps_beyond_a_chain_are_skipped_on_schedules_that_bring_none(read):
+@pytest.mark.parametrize(
+    ("model", "family", "schedule"),
+    [
+        ("d3pm, chain: 50", "ucg", "native"), ("diffusion-bert, chain: 50, plm: null", "ucg", "native"),
+        ("multinomial, chain: 50", "ucg", "cosine-plain"), ("diffusion-nat, chain: 50, plm: null", "t2t", "native"),
+        ("diffusion-lm, chain: 50", "ucg", "sqrt"), ("diffuseq, chain: 50", "t2t", "sqrt"),
+    ],
+)  # fmt: skip
+def test_steps_beyond_a_chain_are_skipped_on_schedules_that_bring_none(read, model, family, schedule):
     models = SMALL.split("models: ")[1].split("\n")[0]
-    text = SMALL.replace(models, "[{name: d3pm, chain: 50}, {name: diffusion-bert, chain: 50, plm: null}]") + "steps: [50, 51]"
-    found = {(cell.model.name, cell.steps): cell.reason for cell in expand(read(text)) if cell.family == "ucg"}
-    for name in ("d3pm", "diffusion-bert"):
-        assert (found[name, 50], found[name, 51]) == (None, "51 steps on a chain of 50")
+    text = SMALL.replace(models, f"[{{name: {model}}}]") + f"steps: [50, 51]\nschedules: [{schedule}]"
+    found = {cell.steps: cell.reason for cell in expand(read(text)) if cell.family == family}
+    assert (found[50], found[51]) == (None, "51 steps on a chain of 50")
 
 
 def test_models_without_a_schedule_collapse(read):

@@ -19,7 +19,7 @@ CONDITIONAL = (
     "diffusion-bert", "diffusion-bert-code", "diffusion-nat", "diffusion-nat-code", "diff-glat", "sedd", "mdlm", "mdlm-guided",
     "md4", "udlm", "udlm-guided", "duo", "bd3-lm", "llada",
 )  # fmt: skip
-SHORT_OF = {("a2t", "md4", "template"), ("a2t", "udlm", "template")}
+SHORT_OF = {("a2t", "diff-glat", "template"), ("a2t", "md4", "template"), ("a2t", "udlm", "template")}
 """What was measured not to get there."""
 
 

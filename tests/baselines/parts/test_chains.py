@@ -71,6 +71,18 @@ def test_too_many_states_are_refused():
         NearestNeighbour(EMBEDDINGS, 12, steps=5, unigram=COUNTS)
 
 
+def test_a_gaussian_chain_that_does_not_exist_is_refused():
+    """20 / T is a beta from 20 steps on."""
+    assert len(DiscretisedGaussian.of_length(6, 20).levels) == 21
+    with pytest.raises(ValueError, match=r"beta at step 5 of 10 is 1\.1.*outside \(0, 1\]"):
+        DiscretisedGaussian.of_length(6, 10)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+def test_short_walks_among_neighbours_end_where_samplers_begin(steps):
+    assert NearestNeighbour(EMBEDDINGS, 11, steps=steps, unigram=COUNTS).levels[-1] < 2e-3
+
+
 def test_neighbours_do_not_hold_the_token_itself():
     nearest = neighbours(EMBEDDINGS, 4)
     assert not (nearest == torch.arange(12)[:, None]).any()

@@ -32,7 +32,7 @@ def every_pair():
 
 
 def three_terms(x_t, x0, x0_hat, alpha):
-    """The integrand over -alpha' as the paper writes it: two terms at x_t and one sum, Schiff et al. 2024, section 3.2."""
+    """The integrand over -alpha' as the paper writes it: two terms at x_t and one sum, Schiff et al. 2024, section 4."""
     states = x0_hat.shape[-1]
     true, model = (states * alpha[..., None] * law.exp() + 1 - alpha[..., None] for law in (point(x0, states), x0_hat))
     true_here, model_here = (law.gather(-1, x_t[..., None]) for law in (true, model))

@@ -155,6 +155,16 @@ def test_where_everything_is_noise_the_network_reads_masks():
     assert 0 < (~hidden).sum() < hidden.sum()
 
 
+@pytest.mark.parametrize("schedule", ["linear-alpha-bar(scale=2)", "linear-beta-fixed@50"])
+def test_at_the_end_of_time_nothing_is_shown_whatever_the_schedule_keeps(schedule):
+    """Sampling begins there, from masks alone."""
+    model = model_of(schedule)
+    step, _, draws = step_at(model, 1.0)
+    assert (step.x_t[~glanced_at(draws)] == model.diffusion.mask).all()
+    earlier, canvas, draws = step_at(model, 0.98)
+    assert (earlier.x_t[~glanced_at(draws)] == canvas.ids[~glanced_at(draws)]).any()
+
+
 def test_the_guess_is_made_without_a_gradient():
     model, seen = model_of(), []
     model.diffusion.denoiser.decoder.blocks[0].mlp.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled()))

@@ -202,6 +202,17 @@ def test_the_loss_is_the_divergence_and_a_little_cross_entropy_of_what_is_writte
     assert bool((step.x_t == model.kernel.mask).any())
 
 
+def test_the_released_loss_takes_tokens_to_be_masked_at_the_base_rate():
+    """T (reveal CE at masks + lambda_h CE), where alpha_t is what the base rate leaves of the token's own alpha_s."""
+    model, rows = model_of(DiffusionBERTCode, chain=8), 6
+    canvas = canvas_of(rows, [5, 6, 7, 8, 1, 0])
+    t, s = model.diffusion.clock.interval(torch.arange(rows))
+    step = model.diffusion.step(canvas, t, s, Draws(seed=1, batch=rows, rows=slice(rows), device=torch.device("cpu")))
+    kept, beta = model.diffusion.alpha_after(s, canvas), 1 - (1 - t) / (1 - s)
+    reveal = beta * kept / (beta * kept + 1 - kept) * (step.x_t == model.kernel.mask)
+    assert torch.allclose(model.diffusion.objective(step).double(), 8 * (reveal + 1e-2) * token_error(step), rtol=1e-5)
+
+
 # --- the reverse step ------------------------------------------------------------------------------------------------
 def test_the_base_transition_composes_the_released_betas():
     """beta_i = 1 / (T - i); from step 3 to step 6 of 8, a token that is there at 3 stays with the product of 1 - beta."""

@@ -101,7 +101,7 @@ def test_spoilt_files_are_one_clear_error(file, content, message, tmp_path):
 def test_its_design_is_complete(system):
     design = system.design_for()
     assert (design.kernel, design.space, design.predicts) == ("absorbing", "discrete", "x0")
-    assert (design.likelihood, design.last_step) == ("bound", "argmax of what is masked still")
+    assert (design.likelihood, design.last_step) == ("bound", "argmax of what is masked still; a draw on a schedule with steps")
     assert all((design.schedule, design.conditioning, design.unmasking, design.loss_mask, design.paper))
     assert set(design.families) == {"ucg", "a2t", "t2t"}
 
