@@ -34,12 +34,17 @@ class GuidedAdapter(DiscreteAdapter):
         """Size keys with their defaults.
 
         Raises:
-            ValueError: an unknown key, or a `guidance` that is no weight.
+            ValueError: an unknown key, a `guidance` that is no weight, or one that mixes in estimates which training never made.
         """
         keys = merged(size, cls.defaults)
         gamma = keys.get("guidance")
         if gamma is not None and not (type(gamma) in (int, float) and 0 <= gamma < math.inf):
             raise ValueError(f"guidance {gamma!r}, expected null or a finite weight from 0 on")
+        if gamma not in (None, 1) and keys.get("condition_dropout") == 0:
+            raise ValueError(
+                f"guidance {gamma!r} mixes in estimates without the condition, which are learnt only where it is hidden: "
+                "with condition_dropout 0 they never are. Give it a share, such as 0.1, or guidance null"
+            )
         return keys
 
     @property
@@ -49,7 +54,7 @@ class GuidedAdapter(DiscreteAdapter):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """The design; guidance needs a condition. With weights that mix nothing the network was once asked twice."""
+        """The design; guidance needs a condition. Weights of 0 and 1 have a `sampler` number of their own: they ask once."""
         gamma = cls.checked(size).get("guidance")
         if gamma is None:
             return cls.design

@@ -90,6 +90,11 @@ class Chain(Clock):
         return completed.to(torch.float64) / self.steps
 
 
+def even_grid(steps: int) -> Grid:
+    """1 down to 0 in equal pieces."""
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+
 def uniform_grid(steps: int, *, last: float) -> Grid:
     """1 down to `last` in equal pieces; what is noise still is then removed in one move to 0, which counts as no step."""
     return torch.cat([torch.linspace(1, last, steps + 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
@@ -100,8 +105,7 @@ def cosine_grid(steps: int, *, last: float) -> Grid:
 
     Shi et al. 2024 (MD4, arXiv:2406.04329): few tokens are written at first, many at the end.
     """
-    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    times = torch.cos(math.pi / 2 * (1 - u)).clamp(min=last)
+    times = torch.cos(math.pi / 2 * (1 - even_grid(steps))).clamp(min=last)
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
 
 

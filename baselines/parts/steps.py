@@ -13,11 +13,16 @@ class Step:
     """Everything about one training step that an objective may look at; s is the next time towards the data.
 
     Attributes:
-        clean: states of the tokens themselves.
+        ids: the true tokens, padding too.
+        given: positions that show a condition: not corrupted, not to be written.
+        clean: states of the tokens themselves: ids, or vectors.
         x0: what was corrupted: `clean`, or `clean` with the noise of the embedding step.
-        t: the time.
-        first: rows whose reverse step ends at the data (s = 0).
+        x_t: the noisy states, of the form of `clean`.
+        estimate: what the network makes of them: log-probabilities of the tokens at every position, "B L V", read when asked for.
+        t: the time, from 0 at the data to 1, of each row or position.
+        alpha_t, alpha_s: signal kept at t and at s, as the reverse step hears of it.
         alpha_T: signal kept at t = 1.
+        first: rows whose reverse step ends at the data (s = 0).
     """
 
     ids: Int[Tensor, "B L"]

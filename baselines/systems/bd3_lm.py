@@ -44,7 +44,7 @@ from baselines.masked import MaskedAdapter
 from baselines.networks.block_denoiser import BlockDenoiser
 from baselines.parts.blocks import BlockTimes, InBlocks, spread
 from baselines.parts.calls import Calls
-from baselines.parts.clocks import Continuum, Grid
+from baselines.parts.clocks import Continuum, Grid, even_grid
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside, TargetOnly
 from baselines.parts.objectives_discrete import masked_bound, masked_bound_by_share
 from baselines.parts.randomness import Noise
@@ -155,7 +155,7 @@ class BD3LM(MaskedAdapter):
 
     def grid(self, steps: int) -> Grid:
         """Equal pieces of time, for one block."""
-        return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        return even_grid(steps)
 
     def reverse(self) -> Reverse:
         """Ancestral: what `BlockDiffusion.fill` does to a block."""

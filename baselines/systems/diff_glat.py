@@ -28,16 +28,14 @@ with glancing at all examples 9 +- 4; with text alone revealed as well, 94 are e
 
 Given the guess, y_t is a Markov chain: of what shows the reference at s, a share 1 - alpha_t / alpha_s shows the guess at t. It
 is absorbing noise whose mask says what was guessed: a guessed token is a state of its own, so that the network can tell it from
-the reference. At t = 1 nothing is guessed yet, and the network reads masks, whatever the schedule keeps there: `Complete`. GLAT
-decides by argmax, which from an unknown canvas is one text for all requests with a source; here tokens are drawn, in training
-and in sampling, and `guess: argmax` decides.
+the reference. At t = 1 nothing is guessed yet, and the network reads masks, on any schedule. GLAT decides by argmax, which from
+an unknown canvas is one text for all requests with a source; here tokens are drawn, always, and `guess: argmax` decides.
 
 The first step guesses everything. Every step writes until as many tokens stand as alpha_s says, the last one the most probable.
 Steps in which none is due ask nothing, so S steps are at most S calls, and at most one more than positions. A schedule with
 steps makes a chain of those; on a closed form time is continuous, for any S. There is no bound: the guess is no fixed law.
 GLAT's decoder reads a copy of the source, here masks; its passes share their dropout, here is none. Its weight decay and label
-smoothing, and distilled data, are left out. A loss is a mean over all positions, where those that are revealed are 0. The
-network is not told the time.
+smoothing, and distilled data, are left out. Losses are means over all positions, revealed ones 0. The network is told no time.
 """
 
 from collections.abc import Mapping
@@ -55,7 +53,7 @@ from baselines.networks.layered_denoiser import Layered, LayeredDenoiser, Positi
 from baselines.networks.sizes import width_for
 from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import Absorbing
-from baselines.parts.clocks import Chain, Clock, Continuum, Time
+from baselines.parts.clocks import Chain, Clock, Continuum, Time, even_grid
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside
 from baselines.parts.denoisers import Denoiser
@@ -223,8 +221,7 @@ class DiffGLAT(DiffusionAdapter):
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
         keys = checked(size)
-        continuum = Continuum(0.0, lambda steps: torch.linspace(1, 0, steps + 1, dtype=torch.float64))
-        clock: Clock = continuum if schedule.steps is None else Chain(schedule.steps)
+        clock: Clock = Continuum(0.0, even_grid) if schedule.steps is None else Chain(schedule.steps)
         mode = keys["guess"] == "argmax"
         return GlancingDiffusion(
             mode, space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=Complete(schedule),

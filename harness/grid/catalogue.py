@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from harness.construction import begins_with, check_taken, design_of, least_steps, sampling_keys
 from harness.contracts import Checkpoint, ModelClass, Pretraining, Task
 from harness.design import Design
-from harness.errors import GridError, HarnessError, ModelError
-from harness.grid.schema import Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
+from harness.errors import GridError, HarnessError, ModelError, UnknownName
+from harness.grid.schema import DecodeEntry, Grid, ModelEntry, PluginEntry, ScheduleEntry, TaskEntry
 from harness.measurement import Metric
 from harness.registry import Group, Target, resolve
 
@@ -176,6 +176,8 @@ class Catalogue:
 
 def _refusal(noun: str, entry: PluginEntry, error: Exception) -> GridError:
     said = str(error) if isinstance(error, TypeError | ValueError | HarnessError) else f"{type(error).__name__}: {error}"
+    if noun == "model" and isinstance(error, UnknownName) and error.name in DecodeEntry.model_fields:
+        said += f" How texts are drawn stands beside the models: `decode: [{{{error.name}: {entry.options[error.name]}}}]`."
     return GridError(f"{entry.place}{noun} {entry.title!r} refuses its options {entry.options}: {said}")
 
 

@@ -159,9 +159,12 @@ def _decode_refusal(cell: Cell) -> str | None:
     if cell.design.kind != "autoregressive":
         if decode.method != "sample":
             return f"{decode.method} search needs an autoregressive model; {cell.model.title} can only sample"
-        if decode.top_p != 1.0 or (decode.temperature != 1.0 and not cell.design.temperature):
-            named = "top_p" if cell.design.temperature else "temperature or top_p"
-            return f"{cell.model.title} takes no {named}: it samples from its own law only"
+        if not cell.design.temperature and (decode.temperature, decode.top_p) != (1.0, 1.0):
+            return f"{cell.model.title} takes no temperature or top_p: it samples from its own law only"
+        if decode.top_p != 1.0:
+            return (
+                f"{cell.model.title} takes a temperature and no top_p; some systems cut their law by a key, `top_k` or `nucleus`"
+            )
     if cell.design.predicts == "nothing" and decode.candidates > 1:
         return f"{cell.model.title} writes the same text every time: more candidates say nothing new"
     if decode.method != "sample" and cell.family == "ucg":

@@ -133,7 +133,10 @@ class ScheduleEntry(OpenSection):
 
 
 class BudgetEntry(Section):
-    """Training budget: positions of target canvas seen, and a target number of parameters."""
+    """Training budget: positions of canvas seen, and a target number of parameters.
+
+    A source that stands on the canvas counts; one that an encoder or a prefix reads does not.
+    """
 
     tokens: Annotated[int, Field(ge=0, le=MOST)]
     parameters: Annotated[int, Field(gt=0, le=MOST)] | None = None

@@ -27,6 +27,7 @@ from harness.tracking.records import Record, Store
 
 DIVISIBLE = ("fit", "generate")
 _NAP_SECONDS = 0.5
+_COMPILED_SHAPES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,12 @@ class Uncommitted:
 
 
 def warm_up() -> None:
-    """Import what nearly every stage needs, so that no stage's deadline pays for it."""
+    """Import what nearly every stage needs, so that no stage's deadline pays for it; before torch, bound what it may hold.
+
+    oneDNN keeps what it compiles for each of the last 1,024 shapes. Samplers that ask for fewer positions in every step have a
+    shape a step, and what is kept between tensors that come and go leaves memory in pieces: a thousand steps held gigabytes.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_COMPILED_SHAPES))
     importlib.import_module("torch")
     importlib.import_module("harness.runner.stages")
 

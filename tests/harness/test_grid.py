@@ -311,7 +311,13 @@ def test_a_design_may_know_temperature_without_a_nucleus(read):
     )
     found = {cell.decode.title: cell.reason for cell in expand(read(text)) if cell.family == "ucg"}
     assert found["sharp"] is None
-    assert found["both"] == "d3pm takes no top_p: it samples from its own law only"
+    assert found["both"].startswith("d3pm takes a temperature and no top_p")
+
+
+def test_a_model_that_is_told_how_to_decode_says_where_that_stands(read):
+    models = SMALL.split("models: ")[1].split("\n")[0]
+    with pytest.raises(GridError, match=r"unknown key 'temperature'.*beside the models: `decode: \[\{temperature: 0.5\}\]`"):
+        expand(read(SMALL.replace(models, "[{name: mdlm, temperature: 0.5}]")))
 
 
 @pytest.mark.parametrize("setting", ["temperature: 0.7", "top_p: 0.9"])

@@ -335,6 +335,14 @@ def test_guidance_calls_twice_where_it_mixes(system, gamma, calls):
 
 
 @SYSTEMS
+def test_guidance_needs_training_without_the_condition(system):
+    with pytest.raises(ValueError, match="with condition_dropout 0 they never are"):
+        behind_a_source(system, guidance=2.0, condition_dropout=0)
+    assert behind_a_source(system, guidance=1, condition_dropout=0).keys["guidance"] == 1
+    assert behind_a_source(system, condition_dropout=0).diffusion.hide is None
+
+
+@SYSTEMS
 def test_guidance_needs_a_condition(system):
     assert system.design_for().families == ("ucg", "a2t", "t2t")
     assert system.design_for(guidance=1.0).families == ("a2t", "t2t")

@@ -1,6 +1,8 @@
 """What a process keeps, what it gives back, and what it shares with other users of the machine."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from harness.registry import Target
@@ -62,3 +64,13 @@ def test_the_lock_of_a_device_is_for_all_users(tmp_path):
     assert lock.stat().st_mode & 0o777 == 0o666
     with _held(lock) as again:
         assert again
+
+
+def test_a_worker_bounds_what_is_compiled_for_shapes_and_heeds_who_says_otherwise():
+    """In a process of its own: torch reads it once."""
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    code = f"import os; from harness.runner.worker import warm_up; warm_up(); print(os.environ['{name}'])"
+    usual = {key: value for key, value in os.environ.items() if key != name}
+    for given, expected in (({}, "32"), ({name: "7"}, "7")):
+        ran = subprocess.run([sys.executable, "-c", code], env=usual | given, capture_output=True, text=True, check=True)
+        assert ran.stdout.strip() == expected
