@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from baselines.encoding import conditions, targets
 from baselines.engine import Diffusion
 from baselines.networks.initialise import initialise
+from baselines.networks.sizes import width_for
 from baselines.parts.calls import Calls, counted
 from baselines.parts.conditioning import Canvas, Layout, Source
 from baselines.parts.denoisers import Denoiser, Tempered
@@ -137,9 +138,15 @@ def _starts(requests: Sequence[Request]) -> list[int]:
 
 
 class DiffusionAdapter(SavedModel, nn.Module, ABC):
-    """A `TextModel` around `Diffusion`; a system says how it is put together and how it is trained."""
+    """A `TextModel` around `Diffusion`; a system says how it is put together, and what is unlike others in training it.
+
+    Attributes:
+        defaults: size keys with their defaults: width, layers, heads, examples per update (batch), the plateau of the learning
+            rate at width 128, and the system's own.
+    """
 
     design: Design
+    defaults: ClassVar[Mapping[str, Any]]
 
     def __init__(self, schedule: Schedule, task: TaskView, **size: Any) -> None:
         super().__init__()
@@ -157,10 +164,43 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
         """How condition and target share the canvas where these keys are given."""
         return cls.make_layout(task)
 
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            UnknownName: a key that the model does not know.
+            ValueError: a value that it cannot take.
+        """
+        return merged(size, cls.defaults)
+
     @property
+    def keys(self) -> dict[str, Any]:
+        """This model's size keys with their defaults."""
+        return self.checked(self.size)
+
+    @classmethod
     @abstractmethod
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
+        """The denoiser."""
+
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target."""
+        keys = cls.checked(size)
+        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
+        return {"width": width}
+
+    @property
     def optimisation(self) -> Optimisation:
-        """Settings of the one training loop."""
+        """AdamW; the last weights are kept, which the falling rate averages, as runs here are short."""
+        keys = self.keys
+        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(self.held_width)
+
+    @property
+    def held_width(self) -> int:
+        """Features of the network, with which the learning rate falls."""
+        return int(self.keys["width"])
 
     @abstractmethod
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:

@@ -1,4 +1,4 @@
-"""What systems share whose canvas begins with the source, which may be left out: sizes, condition dropout, guidance."""
+"""What systems share whose canvas begins with the source, which may be left out: condition dropout, guidance."""
 
 import math
 from abc import abstractmethod
@@ -6,27 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from torch import nn
-
-from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
-from baselines.networks.sizes import width_for
 from baselines.parts.conditioning import Layout
 from baselines.parts.denoisers import Denoiser
 from baselines.parts.guidance import ConditionDropout, Guided
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 
 
 class GuidedAdapter(DiscreteAdapter):
-    """A source stands before its target and is never corrupted; classifier-free guidance where `guidance` gives it a weight.
+    """A source stands before its target and is never corrupted; classifier-free guidance where `guidance` gives it a weight."""
 
-    Attributes:
-        defaults: size keys with their defaults.
-    """
-
-    defaults: ClassVar[Mapping[str, Any]]
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance",)
 
     @classmethod
@@ -36,7 +26,7 @@ class GuidedAdapter(DiscreteAdapter):
         Raises:
             ValueError: an unknown key, a `guidance` that is no weight, or one that mixes in estimates which training never made.
         """
-        keys = merged(size, cls.defaults)
+        keys = super().checked(size)
         gamma = keys.get("guidance")
         if gamma is not None and not (type(gamma) in (int, float) and 0 <= gamma < math.inf):
             raise ValueError(f"guidance {gamma!r}, expected null or a finite weight from 0 on")
@@ -47,11 +37,6 @@ class GuidedAdapter(DiscreteAdapter):
             )
         return keys
 
-    @property
-    def keys(self) -> dict[str, Any]:
-        """This model's size keys with their defaults."""
-        return self.checked(self.size)
-
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """The design; guidance needs a condition. Weights of 0 and 1 have a `sampler` number of their own: they ask once."""
@@ -61,28 +46,10 @@ class GuidedAdapter(DiscreteAdapter):
         conditional = tuple(family for family in cls.design.families if family != "ucg")
         return replace(cls.design, families=conditional, sampler=cls.design.sampler + (gamma in (0, 1)))
 
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW; the last weights are kept, which the falling rate averages, as runs here are short."""
-        keys = self.keys
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
-
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
         """The target alone, or behind its source."""
         return pinned_source(task)
-
-    @classmethod
-    @abstractmethod
-    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> nn.Module:
-        """The denoiser."""
-
-    @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = cls.checked(size)
-        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
-        return {"width": width}
 
     @classmethod
     @abstractmethod

@@ -269,9 +269,11 @@ class BeginsWithPLM:
         """See `TextModel`."""
         return beginning(cls.local_model, size, _IN_PLACE_OF.get(cls.local_model, Pretrained))  # type: ignore[type-abstract]
 
-    def held_width(self, asked: int) -> int:
-        """Features of the network: those of a checkpoint where one is held, else as many as were asked for."""
-        return next((module.width for module in self.network.modules() if isinstance(module, Pretrained)), asked)
+    @property
+    def held_width(self) -> int:
+        """See `DiffusionAdapter`; those of a checkpoint where one is held."""
+        theirs = [module.width for module in self.network.modules() if isinstance(module, Pretrained)]
+        return theirs[0] if theirs else super().held_width  # type: ignore[misc]
 
     def begin(self, run: FitContext) -> None:
         """See `DiffusionAdapter`."""

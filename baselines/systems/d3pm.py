@@ -28,10 +28,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion
-from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, CategoricalKernel, Uniform
 from baselines.parts.chains import DiscretisedGaussian, NearestNeighbour
@@ -42,7 +40,6 @@ from baselines.parts.samplers import Reverse, ancestral
 from baselines.parts.samplers_discrete import exact_count
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import StratifiedTimes
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -110,12 +107,13 @@ class D3PM(DiscreteAdapter):
         temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006",
     )  # fmt: skip
 
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking",)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of a kernel's variant."""
-        keys = checked(size)
+        keys = cls.checked(size)
         variant, absorbing = VARIANTS[keys["kernel"]], keys["kernel"] == "absorbing"
         name = "d3pm" if absorbing else f"d3pm-{keys['kernel']}"
         return replace(
@@ -123,61 +121,47 @@ class D3PM(DiscreteAdapter):
             unmasking=keys["unmasking"] if absorbing else None, sampler=2 if keys["unmasking"] == "exact-count" else 1,
         )  # fmt: skip
 
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW."""
-        keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, kernel or unmasking, an unmasking for a kernel without a mask, or neighbours for one
+                without.
+        """
+        keys = super().checked(size)
+        for name, known in (("kernel", VARIANTS), ("unmasking", UNMASKING)):
+            if keys[name] not in known:
+                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
+        if keys["kernel"] != "absorbing" and keys["unmasking"] != DEFAULTS["unmasking"]:
+            raise ValueError(f"unmasking {keys['unmasking']!r} needs the absorbing kernel; {keys['kernel']} has no mask")
+        if keys["kernel"] != "nearest-neighbour" and keys["neighbours"] != DEFAULTS["neighbours"]:
+            raise ValueError(f"neighbours {keys['neighbours']} need the nearest-neighbour kernel; {keys['kernel']} has none")
+        return keys
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:
         """The kernel, which mutual-information schedules are solved for."""
-        keys = checked(size)
+        keys = cls.checked(size)
         return VARIANTS[keys["kernel"]].build(task, keys)
 
     @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = checked(size)
-        states = len(task.tokenizer) + (keys["kernel"] == "absorbing")
-        return {
-            "width": width_for(
-                parameters, lambda width: _network(task, states, keys | {"width": width}), multiple=4 * keys["heads"]
-            )
-        }
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
+        """The denoiser."""
+        tokens = len(task.tokenizer)
+        return TokenDenoiser(
+            states=tokens + (keys["kernel"] == "absorbing"), vocabulary=tokens, length=task.max_tokens, width=keys["width"],
+            layers=keys["layers"], heads=keys["heads"],
+        )  # fmt: skip
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys = checked(size)
+        keys = self.checked(size)
         clock = Chain(schedule.steps or keys["chain"])
         kernel = VARIANTS[keys["kernel"]].build(task, {**keys, "chain": max(keys["chain"], clock.steps)})
         objective = hybrid(kernel, auxiliary=VARIANTS[keys["kernel"]].auxiliary, scale=clock.span)
         return Diffusion(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=Complete(schedule),
-            denoiser=_network(task, kernel.states, keys), objective=objective, times=StratifiedTimes(clock.steps),
+            denoiser=self.network_of(task, keys), objective=objective, times=StratifiedTimes(clock.steps),
             reverse=UNMASKING[keys["unmasking"]], clock=clock, time_input=clock.network_time,
         )  # fmt: skip
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults.
-
-    Raises:
-        ValueError: an unknown key, kernel or unmasking, an unmasking for a kernel without a mask, or neighbours for one without.
-    """
-    keys = merged(size, DEFAULTS)
-    for name, known in (("kernel", VARIANTS), ("unmasking", UNMASKING)):
-        if keys[name] not in known:
-            raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
-    if keys["kernel"] != "absorbing" and keys["unmasking"] != DEFAULTS["unmasking"]:
-        raise ValueError(f"unmasking {keys['unmasking']!r} needs the absorbing kernel; {keys['kernel']} has no mask")
-    if keys["kernel"] != "nearest-neighbour" and keys["neighbours"] != DEFAULTS["neighbours"]:
-        raise ValueError(f"neighbours {keys['neighbours']} need the nearest-neighbour kernel; {keys['kernel']} has none")
-    return keys
-
-
-def _network(task: TaskView, states: int, keys: Mapping[str, Any]) -> TokenDenoiser:
-    return TokenDenoiser(
-        states=states, vocabulary=len(task.tokenizer), length=task.max_tokens, width=keys["width"], layers=keys["layers"],
-        heads=keys["heads"],
-    )  # fmt: skip

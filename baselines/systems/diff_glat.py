@@ -41,16 +41,15 @@ smoothing, and distilled data, are left out. Losses are means over all positions
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.adapter import DiffusionAdapter, merged
+from baselines.adapter import DiffusionAdapter
 from baselines.engine import Diffusion, TrainingDraws
 from baselines.networks.layered_denoiser import Layered, LayeredDenoiser, Positions
-from baselines.networks.sizes import width_for
 from baselines.networks.source_denoiser import Reading
 from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain, Clock, Continuum, Time, even_grid
@@ -67,7 +66,6 @@ from baselines.parts.samplers_discrete import lowest, written
 from baselines.parts.spaces import DiscreteSpace, DrawSource
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import stratified
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -191,16 +189,24 @@ class DiffGLAT(DiffusionAdapter):
         loss_mask="what does not show the reference, padding included", reconstructed=True, paper="2212.10240",
     )  # fmt: skip
 
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of these keys: what decides by argmax knows no temperature."""
-        return replace(cls.design, temperature=checked(size)["guess"] == "draw")
+        return replace(cls.design, temperature=cls.checked(size)["guess"] == "draw")
 
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW."""
-        keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a value that is not of its kind.
+        """
+        keys = super().checked(size)
+        if keys["guess"] not in ("draw", "argmax"):
+            raise ValueError(f"guess {keys['guess']!r} is none of draw, argmax")
+        return keys
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
@@ -213,38 +219,21 @@ class DiffGLAT(DiffusionAdapter):
         return Absorbing(len(task.tokenizer))
 
     @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = checked(size)
-        return {"width": width_for(parameters, lambda width: _network(task, keys | {"width": width}), multiple=4 * keys["heads"])}
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> LayeredDenoiser:
+        """The denoiser."""
+        tokens = len(task.tokenizer)
+        return LayeredDenoiser(
+            states=2 * tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
+            heads=keys["heads"], timed=False,
+        )  # fmt: skip
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys = checked(size)
+        keys = self.checked(size)
         clock: Clock = Continuum(0.0, even_grid) if schedule.steps is None else Chain(schedule.steps)
         mode = keys["guess"] == "argmax"
         return GlancingDiffusion(
             mode, space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=Complete(schedule),
-            denoiser=_network(task, keys), objective=supervised_error, times=StartOften(clock, START),
+            denoiser=self.network_of(task, keys), objective=supervised_error, times=StartOften(clock, START),
             reverse=partial(guess_and_write, mode=mode), clock=clock, time_input=clock.network_time,
         )  # fmt: skip
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults.
-
-    Raises:
-        ValueError: an unknown key, or a value that is not of its kind.
-    """
-    keys = merged(size, DEFAULTS)
-    if keys["guess"] not in ("draw", "argmax"):
-        raise ValueError(f"guess {keys['guess']!r} is none of draw, argmax")
-    return keys
-
-
-def _network(task: TaskView, keys: Mapping[str, Any]) -> LayeredDenoiser:
-    tokens = len(task.tokenizer)
-    return LayeredDenoiser(
-        states=2 * tokens + 1, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
-        heads=keys["heads"], timed=False,
-    )  # fmt: skip

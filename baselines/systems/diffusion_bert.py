@@ -57,7 +57,6 @@ from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import StratifiedTimes
 from baselines.parts.truncation import TopK
 from baselines.pretraining import PLM_KEYS, BeginsWithPLM, denoiser_of, in_its_tokens, size_with
-from baselines.training import Optimisation
 from harness.contracts import Example, Likelihood, TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -117,6 +116,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         posterior="joint", last_step="sample", unmasking="independent", temperature=True, likelihood="bound",
         scored_grains=("sequence",), paper="2211.15029",
     )  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("top_k",)
     process: ClassVar[type[Diffusion]] = TokenLevels
 
@@ -125,11 +125,18 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         """The target alone, or behind its source."""
         return pinned_source(task)
 
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW, at the width of the checkpoint where there is one."""
-        keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(self.held_width(keys["width"]))
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, or a `top_k` that is no number of tokens.
+        """
+        keys = merged(size, cls.defaults, absent=("plm",))
+        k = keys["top_k"]
+        if k is not None and not (type(k) is int and k >= 1):
+            raise ValueError(f"top_k {k!r}, expected null (all tokens) or a whole number from 1 on")
+        return keys
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Absorbing:
@@ -141,7 +148,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         """The design, with the chain's length; from version 2 on, checkpoints, whose tokenizer it names, learn at the rate of
         their own width.
         """
-        named = in_its_tokens(replace(cls.design, chain=checked(size)["chain"]), size)
+        named = in_its_tokens(replace(cls.design, chain=cls.checked(size)["chain"]), size)
         return named if named.tokenizer == cls.design.tokenizer else replace(named, version=2)
 
     @classmethod
@@ -152,12 +159,13 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
-        checked(size)
+        cls.checked(size)
         return size_with(LocalBert, parameters, task, size)
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys, kernel, clock = checked(size), self.kernel_for(task), Chain(schedule.steps or checked(size)["chain"])
+        keys, kernel = self.checked(size), self.kernel_for(task)
+        clock = Chain(schedule.steps or keys["chain"])
         auxiliary = AUXILIARY if task.family == "ucg" else AUXILIARY_CONDITIONAL
         denoiser = self.network_of(task, keys)
         assert isinstance(denoiser, Denoiser)
@@ -171,7 +179,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
 
     def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Cut to the most probable tokens, where that is asked for."""
-        k = checked(self.size)["top_k"]
+        k = self.keys["top_k"]
         return denoiser if k is None else TopK(denoiser, k)
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
@@ -192,16 +200,3 @@ class DiffusionBERTCode(DiffusionBERT):
         scored_grains=None,
     )  # fmt: skip
     process: ClassVar[type[Diffusion]] = BaseTransitions
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults.
-
-    Raises:
-        ValueError: an unknown key, or a `top_k` that is no number of tokens.
-    """
-    keys = merged(size, DEFAULTS, absent=("plm",))
-    k = keys["top_k"]
-    if k is not None and not (type(k) is int and k >= 1):
-        raise ValueError(f"top_k {k!r}, expected null (all tokens) or a whole number from 1 on")
-    return keys

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from baselines.adapter import DiffusionAdapter, merged
+from baselines.adapter import DiffusionAdapter
 from baselines.engine import Diffusion, Times
 from baselines.networks.embedding_denoiser import EmbeddingDenoiser
 from baselines.networks.sizes import width_for
@@ -83,16 +83,11 @@ class DiffusionLM(DiffusionAdapter):
         Raises:
             ValueError: an unknown key, or a `clamp_below` that is no number of steps.
         """
-        keys = merged(size, cls.defaults)
+        keys = super().checked(size)
         below = keys["clamp_below"]
         if below is not None and (type(below) is not int or below < 0):
             raise ValueError(f"clamp_below {below!r} is none of null (every step is clamped), 0 (none is), or a number of steps")
         return keys
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """This model's size keys with their defaults."""
-        return self.checked(self.size)
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
@@ -112,7 +107,7 @@ class DiffusionLM(DiffusionAdapter):
         space = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
         return self.engine()(
             space=space, kernel=GaussianKernel(keys["embedding"], self.variance()), schedule=schedule,
-            denoiser=_network(self.layout.length, keys), objective=end_to_end(space), times=self.times(clock.steps),
+            denoiser=self.network_of(task, keys), objective=end_to_end(space), times=self.times(clock.steps),
             reverse=ancestral, clock=clock, time_input=clock.network_time, embed=noisy_embedding,
         )  # fmt: skip
 
@@ -142,19 +137,20 @@ class DiffusionLM(DiffusionAdapter):
         return ClampedBelow(denoiser, snap, network_time(torch.tensor(below), chain).item())
 
     @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = cls.checked(size)
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> EmbeddingDenoiser:
+        """The denoiser."""
         length = cls.make_layout(task).length
-        width = width_for(parameters, lambda width: _trainable(length, keys | {"width": width}, task), multiple=4 * keys["heads"])
-        return {"width": width}
+        return EmbeddingDenoiser(
+            space=keys["embedding"], length=length, width=keys["width"], layers=keys["layers"], heads=keys["heads"]
+        )
 
+    @classmethod
+    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
+        """Width that meets a parameter target, embeddings included."""
+        keys = cls.checked(size)
 
-def _network(length: int, keys: Mapping[str, Any]) -> EmbeddingDenoiser:
-    return EmbeddingDenoiser(
-        space=keys["embedding"], length=length, width=keys["width"], layers=keys["layers"], heads=keys["heads"]
-    )
+        def trainable(width: int) -> nn.Module:
+            embeddings = EmbeddingSpace(len(task.tokenizer), keys["embedding"])
+            return nn.ModuleList([embeddings, cls.network_of(task, keys | {"width": width})])
 
-
-def _trainable(length: int, keys: Mapping[str, Any], task: TaskView) -> nn.Module:
-    return nn.ModuleList([EmbeddingSpace(len(task.tokenizer), keys["embedding"]), _network(length, keys)])
+        return {"width": width_for(parameters, trainable, multiple=4 * keys["heads"])}

@@ -60,7 +60,6 @@ from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
 from baselines.parts.truncation import TopK
 from baselines.pretraining import PLM_KEYS, BeginsWithPLM, denoiser_of, in_its_tokens, size_with
-from baselines.training import Optimisation
 from harness.contracts import Example, Likelihood, TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -129,6 +128,7 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         plm_sha256, plm_tokens: content of a checkpoint; budget of the local model, `None` = the system's own.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     local_model: ClassVar[str] = "local-bart"
     undo: ClassVar[Reverse] = staticmethod(reveal_and_draw)
     design: Design = Design(
@@ -145,21 +145,24 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         From version 2 on checkpoints read a source in the same places wherever they hear no prompt, and learn at the rate of
         their own width.
         """
-        keys = checked(size)
+        keys = cls.checked(size)
         bound: Literal["bound"] | None = "bound" if keys["top_k"] is None and cls.design.kernel == "absorbing" else None
         named = in_its_tokens(replace(cls.design, likelihood=bound, chain=keys["chain"]), size)
         return named if named.tokenizer == cls.design.tokenizer else replace(named, version=2)
-
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW, at the width of the checkpoint where there is one."""
-        keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(self.held_width(keys["width"]))
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
         """The target on the canvas, its source beside it."""
         return SourceBeside(source=task.max_source_tokens, target=task.max_tokens)
+
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults; `top_k` and `plm` may be `None`.
+
+        Raises:
+            ValueError: an unknown key or a value that is not of its kind.
+        """
+        return merged(size, cls.defaults, absent=("top_k", "plm"))
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> CategoricalKernel:
@@ -179,12 +182,12 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
     @classmethod
     def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
         """Width that meets a parameter target."""
-        shared = {"layers": checked(size)["layers"], **size}
+        shared = {"layers": cls.checked(size)["layers"], **size}
         return size_with(LocalBart, parameters, task, shared)
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys = checked(size)
+        keys = self.checked(size)
         clock = Chain(schedule.steps or keys["chain"])
         return SelfPromptedDiffusion(
             keys["turns"], space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task),
@@ -200,7 +203,7 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
 
     def sampling_denoiser(self, denoiser: Denoiser) -> Denoiser:
         """Truncated, where `top_k` is given."""
-        most = checked(self.size)["top_k"]
+        most = self.keys["top_k"]
         return denoiser if most is None else TopK(denoiser, most)
 
     def likelihood(self, examples: Sequence[Example]) -> Likelihood | None:
@@ -227,12 +230,3 @@ class DiffusionNATCode(DiffusionNAT):
     def kernel_for(cls, task: TaskView, **size: Any) -> MaskAndReplace:
         """See `DiffusionNAT`."""
         return MaskAndReplace(len(task.tokenizer), REPLACED)
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults; `top_k` and `plm` may be `None`.
-
-    Raises:
-        ValueError: an unknown key or a value that is not of its kind.
-    """
-    return merged(size, DEFAULTS, absent=("top_k", "plm"))

@@ -23,12 +23,10 @@ code has no temperature and visits every step.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter
 from baselines.engine import Diffusion
-from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Chain
@@ -36,7 +34,6 @@ from baselines.parts.objectives_discrete import hybrid
 from baselines.parts.samplers_discrete import renewed
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import LossAware
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -63,16 +60,12 @@ class Multinomial(DiscreteAdapter):
         time_input="1000 i / T", likelihood="bound", paper="2102.05379", sampler=2,
     )  # fmt: skip
 
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """The design, with the chain's length."""
-        return replace(cls.design, chain=merged(size, DEFAULTS)["chain"])
-
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW."""
-        keys = merged(self.size, DEFAULTS)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
+        return replace(cls.design, chain=cls.checked(size)["chain"])
 
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Uniform:
@@ -80,26 +73,21 @@ class Multinomial(DiscreteAdapter):
         return Uniform(len(task.tokenizer))
 
     @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = merged(size, DEFAULTS)
-        return {"width": width_for(parameters, lambda width: _network(task, keys | {"width": width}), multiple=4 * keys["heads"])}
+    def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
+        """The denoiser, gated."""
+        tokens = len(task.tokenizer)
+        return TokenDenoiser(
+            states=tokens, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
+            heads=keys["heads"], gated=True,
+        )  # fmt: skip
 
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together."""
-        keys = merged(size, DEFAULTS)
+        keys = self.checked(size)
         clock, kernel = Chain(schedule.steps or keys["chain"]), self.kernel_for(task)
         return Diffusion(
-            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=_network(task, keys),
+            space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, schedule=schedule, denoiser=self.network_of(task, keys),
             objective=hybrid(kernel, auxiliary=0.0, scale=clock.span),
             times=LossAware(clock.steps, scale=task.max_tokens / clock.steps), reverse=renewed, clock=clock,
             time_input=clock.network_time,
         )  # fmt: skip
-
-
-def _network(task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:
-    tokens = len(task.tokenizer)
-    return TokenDenoiser(
-        states=tokens, vocabulary=tokens, length=task.max_tokens, width=keys["width"], layers=keys["layers"],
-        heads=keys["heads"], gated=True,
-    )  # fmt: skip

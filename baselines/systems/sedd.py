@@ -38,10 +38,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from baselines.adapter import merged
 from baselines.discrete import DiscreteAdapter, pinned_source
 from baselines.engine import Diffusion
-from baselines.networks.sizes import width_for
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Absorbing, Mixing, Uniform
 from baselines.parts.clocks import Continuum, Grid, Time, uniform_grid
@@ -52,7 +50,6 @@ from baselines.parts.objectives_discrete import Term
 from baselines.parts.scores import LEAST, EulerSteps, OwnZero, TemperedScores, analytic_step, score_bound
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import ContinuousTimes
-from baselines.training import Optimisation
 from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
@@ -105,34 +102,42 @@ class SEDD(DiscreteAdapter):
         time_input="100 log(sigma / 1e-5)", loss_mask="masks, weighted by the rate of the noise", likelihood="bound",
         paper="2310.16834",
     )  # fmt: skip
+    defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("sampler",)
     tempered: ClassVar[type[Tempered]] = TemperedScores
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of a kernel's variant."""
-        if checked(size)["kernel"] == "absorbing":
+        if cls.checked(size)["kernel"] == "absorbing":
             return cls.design
         return replace(
             cls.design, name="sedd-uniform", kernel="uniform", schedule="geometric", unmasking=None, temperature=False,
             loss_mask="all positions, weighted by the rate of the noise", snr_range=(LOWEST_SNR, None),
         )  # fmt: skip
 
+    @classmethod
+    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
+        """Size keys with their defaults.
+
+        Raises:
+            ValueError: an unknown key, kernel or sampler.
+        """
+        keys = super().checked(size)
+        for name, known in (("kernel", KERNELS), ("sampler", SAMPLERS)):
+            if keys[name] not in known:
+                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
+        return keys
+
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
         """The target alone, or behind its source."""
         return pinned_source(task)
 
-    @property
-    def optimisation(self) -> Optimisation:
-        """AdamW."""
-        keys = checked(self.size)
-        return Optimisation(learning_rate=keys["learning_rate"], batch=keys["batch"]).at_width(keys["width"])
-
     @classmethod
     def kernel_for(cls, task: TaskView, **size: Any) -> Mixing:
         """The kernel, which mutual-information schedules are solved for."""
-        return KERNELS[checked(size)["kernel"]](len(task.tokenizer))
+        return KERNELS[cls.checked(size)["kernel"]](len(task.tokenizer))
 
     @classmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> ScoreNetwork:
@@ -142,20 +147,13 @@ class SEDD(DiscreteAdapter):
             width=keys["width"], layers=keys["layers"], heads=keys["heads"],
         )  # fmt: skip
 
-    @classmethod
-    def size_for(cls, parameters: int, task: TaskView, **size: Any) -> dict[str, Any]:
-        """Width that meets a parameter target."""
-        keys = checked(size)
-        width = width_for(parameters, lambda width: cls.network_of(task, keys | {"width": width}), multiple=4 * keys["heads"])
-        return {"width": width}
-
     def build(self, schedule: Schedule, task: TaskView, **size: Any) -> Diffusion:
         """Put the parts together.
 
         Raises:
             ValueError: a schedule with steps.
         """
-        keys = checked(size)
+        keys = self.checked(size)
         kernel = self.kernel_for(task, **size)
 
         def time_input(t: Time) -> Float[Tensor, " B"]:
@@ -183,16 +181,3 @@ def grid(steps: int) -> Grid:
 def told(alpha: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     """What the network is told: 100 log(sigma / 1e-5), 0 below that noise and at most 1,484."""
     return 100 * torch.log(total_noise(alpha.clamp_min(LEAST)) / QUIET).clamp_min(0)
-
-
-def checked(size: Mapping[str, Any]) -> dict[str, Any]:
-    """Size keys with their defaults.
-
-    Raises:
-        ValueError: an unknown key, kernel or sampler.
-    """
-    keys = merged(size, DEFAULTS)
-    for name, known in (("kernel", KERNELS), ("sampler", SAMPLERS)):
-        if keys[name] not in known:
-            raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
-    return keys
