@@ -39,12 +39,11 @@ class GuidedAdapter(DiscreteAdapter):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """The design; guidance needs a condition. Weights of 0 and 1 have a `sampler` number of their own: they ask once."""
-        gamma = cls.checked(size).get("guidance")
-        if gamma is None:
+        """The design; guidance needs a condition."""
+        if cls.checked(size).get("guidance") is None:
             return cls.design
         conditional = tuple(family for family in cls.design.families if family != "ucg")
-        return replace(cls.design, families=conditional, sampler=cls.design.sampler + (gamma in (0, 1)))
+        return replace(cls.design, families=conditional)
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:

@@ -351,7 +351,8 @@ class TextModel(Protocol):
     another model offers `begins_with(**size) -> Pretraining | Checkpoint | None` as a class method; `fit` finds that model, as it
     was saved, in `run.pretrained`. With a checkpoint the `TaskView` is one in the checkpoint's own tokens. A class that needs
     several steps for a text offers `least_steps(max_tokens, **size) -> int` as a class method: once a grid knows how long its
-    texts get, it skips the cells with fewer.
+    texts get, it skips the cells with fewer. Keys with their defaults may stand in `defaults`, a mapping, what they mean in the
+    docstring: `harness list models NAME` shows both.
     """
 
     design: Design

@@ -87,7 +87,7 @@ class BD3LM(MaskedAdapter):
         conditioning="prefix, seen whole by all blocks",
         posterior="joint", last_step="sample", unmasking="independent", temperature=True,
         loss_mask="masks up to the block that holds EOS, weighted by -alpha' / (1 - alpha)", length="the block that holds EOS",
-        likelihood="bound", paper="2503.09573",
+        likelihood="bound", paper="2503.09573", sampler=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("sampler", "nucleus")
@@ -96,7 +96,7 @@ class BD3LM(MaskedAdapter):
     def design_for(cls, **size: Any) -> Design:
         """See `DiffusionAdapter`."""
         keys = cls.checked(size)
-        return replace(cls.design, unmasking=SAMPLERS[keys["sampler"]], sampler=2 if keys["nucleus"] == 1 else 1)
+        return replace(cls.design, unmasking=SAMPLERS[keys["sampler"]])
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

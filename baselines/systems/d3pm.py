@@ -104,7 +104,7 @@ class D3PM(DiscreteAdapter):
     design = Design(
         name="d3pm", kind="diffusion", families=("ucg",), space="discrete", kernel="absorbing", schedule="mutual-information",
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
-        temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006",
+        temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006", sampler=2,
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
@@ -118,7 +118,7 @@ class D3PM(DiscreteAdapter):
         name = "d3pm" if absorbing else f"d3pm-{keys['kernel']}"
         return replace(
             cls.design, name=name, kernel=keys["kernel"], schedule=variant.schedule, chain=keys["chain"],
-            unmasking=keys["unmasking"] if absorbing else None, sampler=2 if keys["unmasking"] == "exact-count" else 1,
+            unmasking=keys["unmasking"] if absorbing else None,
         )  # fmt: skip
 
     @classmethod

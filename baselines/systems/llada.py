@@ -93,6 +93,7 @@ class LLaDA(MaskedAdapter):
         schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", conditioning="source in sequence, pinned",
         last_step="sample", unmasking="low-confidence", temperature=True,
         loss_mask="masks of what is to be written, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2502.09992",
+        sampler=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = FIRST_TIME
@@ -103,10 +104,7 @@ class LLaDA(MaskedAdapter):
         """Design of an order."""
         keys = cls.checked(size)
         design, last = super().design_for(**size), "sample" if keys["tokens"] == "draw" else "argmax"
-        return replace(
-            design, unmasking=keys["remasking"], equal_parts=keys["blocks"], last_step=last,
-            sampler=design.sampler + (keys["commits"] == "schedule"),
-        )  # fmt: skip
+        return replace(design, unmasking=keys["remasking"], equal_parts=keys["blocks"], last_step=last)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:

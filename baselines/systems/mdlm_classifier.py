@@ -149,7 +149,7 @@ class MDLMClassifier(MDLM):
 
     design = replace(
         MDLM.design, name="mdlm-classifier", families=("a2t",), conditioning="classifier of noisy text",
-        likelihood=None, paper="2412.10193", sampler=3,
+        likelihood=None, paper="2412.10193", sampler=4,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {
         **{name: value for name, value in DEFAULTS.items() if name not in ("window", "stride", "condition_dropout")},
@@ -159,8 +159,9 @@ class MDLMClassifier(MDLM):
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
-        """The design, whatever the guidance; without any, candidates were once cut all the same."""
-        return replace(cls.design, sampler=cls.design.sampler + (gamma_of(cls.checked(size)) == 0))
+        """The design, whatever the guidance."""
+        cls.checked(size)
+        return cls.design
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:

@@ -22,10 +22,18 @@ class Noun(StrEnum):
 
 
 @app.command("list")
-def list_things(noun: Annotated[Noun, typer.Argument(help="What to list.")], as_json: JsonOption = False) -> None:
+def list_things(
+    noun: Annotated[Noun, typer.Argument(help="What to list.")],
+    name: Annotated[str | None, typer.Argument(help="One of them alone: of a model also its keys and what they mean.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List what is registered: the design matrix, from code."""
-    from harness.report.matrix import as_table, listing
+    from harness.report.matrix import as_page, as_table, listed, listing
 
+    if name is not None:
+        entry = listed(noun.value, name)
+        say(json_text(entry) if as_json else as_page(noun.value, entry))
+        return
     entries = listing(noun.value)
     say(json_text(entries) if as_json else as_table(noun.value, entries))
 

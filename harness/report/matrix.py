@@ -1,11 +1,14 @@
 """The design matrix from code: every registered model, task, schedule and metric as plain records."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal
 
 from harness import registry
+from harness.construction import sampling_keys
 from harness.design import FAMILIES
+from harness.errors import UnknownName
 from harness.report.escape import markdown_cell
 from harness.report.export import grid_of_text
 
@@ -20,6 +23,7 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
     "schedules": ("name", "equation", "parameters", "grain", "start", "end"),
     "metrics": ("registered", "version", "families", "values", "needs"),
 }  # fmt: skip
+_CHANGES = {True: "is trained anew", False: "samples the same training"}
 
 
 def listing(noun: Noun) -> list[Entry]:
@@ -34,6 +38,18 @@ def listing(noun: Noun) -> list[Entry]:
     return [_described(noun, name, describe) for name in sorted([*registry.known(noun), *registry.disputed(noun)])]
 
 
+def listed(noun: Noun, name: str) -> Entry:
+    """One registered thing, as in `listing`.
+
+    Raises:
+        UnknownName: nothing of the kind is registered under the name.
+    """
+    found = {str(entry.get("registered", entry.get("name"))): entry for entry in listing(noun)}
+    if name not in found:
+        raise UnknownName(noun.removesuffix("s"), name, found)
+    return found[name]
+
+
 def _described(noun: registry.Group, name: str, describe: Any) -> Entry:
     entry = {"registered": name}
     try:
@@ -45,7 +61,17 @@ def _described(noun: registry.Group, name: str, describe: Any) -> Entry:
 
 
 def _model(loaded: Any) -> Entry:
-    return {**asdict(loaded.design), "class": _home(loaded), "summary": _summary(loaded)}
+    defaults, sampling = getattr(loaded, "defaults", {}), sampling_keys(loaded)
+    keys = {name: {"default": default, "trained": name not in sampling} for name, default in defaults.items()}
+    told = {"class": _home(loaded), "summary": _summary(loaded), "documentation": _documentation(loaded)}
+    return {**asdict(loaded.design), "keys": keys, **told}
+
+
+def _documentation(loaded: Any) -> str:
+    """What a class says, and then what those say that it varies: models of a design of their own."""
+    whole = [kind for kind in inspect.getmro(loaded) if kind is loaded or "design" in vars(kind)]
+    told = [(kind.__name__, inspect.cleandoc(kind.__doc__)) for kind in whole if kind.__doc__]
+    return "\n\n".join(f"{name}: {text}" for name, text in told)
 
 
 def _task(loaded: Any) -> Entry:
@@ -87,6 +113,18 @@ def as_table(noun: Noun, entries: Sequence[Entry]) -> str:
     lines = grid_of_text(columns, body) if body else [f"No {noun}."]
     broken = [f"- {entry['registered']} cannot be used: {markdown_cell(entry['error'])}" for entry in entries if "error" in entry]
     return "\n".join([*lines, *([""] if broken else []), *broken]) + "\n"
+
+
+def as_page(noun: Noun, entry: Entry) -> str:
+    """One entry: its row; of a model also its documentation, and its keys with their defaults."""
+    row = as_table(noun, [entry])
+    if not entry.get("keys"):
+        return row
+    body = [
+        [f"`{name}`", markdown_cell("null" if key["default"] is None else _said(key["default"])), _CHANGES[key["trained"]]]
+        for name, key in entry["keys"].items()
+    ]
+    return "\n".join([row, entry["documentation"], "", *grid_of_text(["key", "default", "another value"], body)]) + "\n"
 
 
 def _said(value: Any) -> str:

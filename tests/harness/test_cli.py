@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from harness import cli
 from harness.cli import grids, results
+from harness.report.matrix import listing
 from harness.tracking.records import Store
 
 PLUGINS = Path(__file__).parents[1] / "end_to_end" / "plugins.py"
@@ -153,6 +154,33 @@ def test_lists_come_from_code():
     assert "chrf++ (more is better)" in call("list", "metrics")[1]
     tasks = {entry["registered"]: entry for entry in json.loads(call("list", "tasks", "--json")[1])}
     assert tasks["e2e"]["sources"]
+
+
+def test_a_model_is_listed_with_its_keys_and_what_another_value_costs(monkeypatch, capsys):
+    page = call("list", "models", "llada")[1]
+    assert "remasking: what is written first" in page
+    rows = {
+        row[1].strip(): [cell.strip() for cell in row[2:4]] for row in (line.split("|") for line in page.splitlines()) if row[1:]
+    }
+    assert rows["`blocks`"] == ["1", "samples the same training"]
+    assert rows["`guidance`"] == ["null", "samples the same training"]
+    assert rows["`width`"] == ["128", "is trained anew"]
+    entry = json.loads(call("list", "models", "llada", "--json")[1])
+    assert entry["keys"]["remasking"] == {"default": "low-confidence", "trained": False}
+    assert "| e2e " in call("list", "tasks", "e2e")[1]
+    assert "| sqrt " in call("list", "schedules", "sqrt")[1]
+    code, said = main(monkeypatch, capsys, "list", "models", "lada")
+    assert code != 0
+    assert "unknown model 'lada'. Did you mean 'llada'?" in said
+
+
+def test_every_shipped_model_with_keys_says_what_they_mean():
+    """In its own words or those of what it varies."""
+    entries = [entry for entry in listing("models") if entry["kind"] == "diffusion"]
+    assert len(entries) == 17
+    for entry in entries:
+        told = {name.strip() for line in entry["documentation"].splitlines() for name in line.partition(":")[0].split(",")}
+        assert set(entry["keys"]) <= told, entry["registered"]
 
 
 def test_data_files_are_listed_with_licence_and_checksum(monkeypatch, tmp_path):

@@ -313,7 +313,7 @@ def test_scores_beyond_float32_are_left_for_sure(kernel):
 
 def test_other_kernels_are_refused():
     x_t, logits, noise = step_of(KERNELS[1], rows=1)
-    kernel = DiscretisedGaussian.of_length(TOKENS, 10)
+    kernel = DiscretisedGaussian.of_length(TOKENS, 20)
     one = torch.ones(1, 1, dtype=torch.float64)
     with pytest.raises(TypeError, match="DiscretisedGaussian"):
         analytic_step(kernel, x_t, Estimate(logits, logits), 0.5 * one, one, noise=noise, final=False)

@@ -604,10 +604,6 @@ def test_designs_tell_how_masks_are_revealed():
     assert BD3LM.design_for(sampler="first-hitting").unmasking == "one by one"
 
 
-def test_samples_are_new_where_the_nucleus_cut_what_it_should_not():
-    assert [BD3LM.design_for(nucleus=nucleus).sampler for nucleus in (None, 0.9, 1.0, 1)] == [1, 1, 2, 2]
-
-
 def test_schedules_with_steps_are_refused():
     with pytest.raises(ValueError, match="counts no steps"):
         tiny(BD3LM, "linear-alpha-bar@50")

@@ -324,11 +324,6 @@ def test_the_design_says_how_it_samples():
     assert (changed.unmasking, changed.last_step, changed.equal_parts) == ("margin", "argmax", 4)
 
 
-def test_samples_are_new_where_the_sampler_was_changed_alone():
-    keys = [{}, {"remasking": "random"}, {"guidance": 2.0}, {"commits": "schedule"}, {"guidance": 1.0}]
-    assert [LLaDA.design_for(**some).sampler for some in keys] == [1, 1, 1, 2, 2]
-
-
 @pytest.mark.parametrize("schedule", ["linear-alpha-bar", "linear-alpha-bar@20"])
 def test_it_trains_samples_scores_and_survives_saving(tmp_path, schedule):
     model = tiny(LLaDA, schedule)

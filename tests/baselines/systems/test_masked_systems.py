@@ -331,7 +331,6 @@ def test_guidance_calls_twice_where_it_mixes(system, gamma, calls):
     usual, found = (model.generate(asked(8), Sampling(steps=10)) for model in (plain, guided))
     assert [answer.network_calls for answer in found] == [calls * answer.network_calls for answer in usual]
     assert [answer.positions_processed for answer in found] == [calls * answer.positions_processed for answer in usual]
-    assert guided.design.sampler - plain.design.sampler == 2 - calls
 
 
 @SYSTEMS

@@ -100,10 +100,6 @@ def test_in_steps_the_last_one_draws_as_its_bound_says(steps):
     assert [plausible(found, law, tokens) for law in laws] == [True, False]
 
 
-def test_samples_are_new_since_the_last_step_draws():
-    assert (MD4.design.sampler, MD4.design.version) == (2, 1)
-
-
 def test_one_training_serves_both_grids(tmp_path):
     model = sharpened(tiny(MD4))
     trained(model, 2)
