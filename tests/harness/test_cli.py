@@ -171,7 +171,7 @@ def test_a_model_is_listed_with_its_keys_and_what_another_value_costs(monkeypatc
     assert "| sqrt " in call("list", "schedules", "sqrt")[1]
     code, said = main(monkeypatch, capsys, "list", "models", "lada")
     assert code != 0
-    assert "unknown model 'lada'. Did you mean 'llada'?" in said
+    assert "unknown model 'lada'. Did you mean 'llada'?" in said.err
 
 
 def test_every_shipped_model_with_keys_says_what_they_mean():

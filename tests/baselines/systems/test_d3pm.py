@@ -109,13 +109,13 @@ def test_every_kernel_has_its_native_schedule(kernel, expected):
 )
 def test_the_loss_is_the_divergence_and_a_little_cross_entropy(kernel, weight):
     """T (divergence + lambda CE), with the lambda of the kernel."""
-    model = model_of("linear-alpha-bar", kernel=kernel, chain=8)
-    ids = torch.arange(8 * LENGTH).view(8, LENGTH) % len(model.task.tokenizer)
+    model = model_of("linear-alpha-bar", kernel=kernel, chain=20)
+    ids = torch.arange(20 * LENGTH).view(20, LENGTH) % len(model.task.tokenizer)
     canvas = Canvas(ids=ids, given=torch.zeros_like(ids, dtype=torch.bool))
-    draws = Draws(seed=1, batch=8, rows=slice(8), device=torch.device("cpu"))
-    step = model.diffusion.step(canvas, *model.diffusion.clock.interval(torch.arange(8)), draws)
+    draws = Draws(seed=1, batch=20, rows=slice(20), device=torch.device("cpu"))
+    step = model.diffusion.step(canvas, *model.diffusion.clock.interval(torch.arange(20)), draws)
     divergence = model.diffusion.kernel.divergence(step.x_t, ids, step.estimate.x0_hat, step.alpha_t, step.alpha_s)
-    expected = 8 * (divergence + weight * token_error(step))
+    expected = 20 * (divergence + weight * token_error(step))
     assert torch.allclose(model.diffusion.objective(step), expected, rtol=1e-5)
     assert bool((divergence > 0).any())
 

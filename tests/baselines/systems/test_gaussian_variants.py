@@ -59,7 +59,7 @@ def test_defaults_change_nothing(steps, t2t_view, conditional, requests_for):
     assert said.generate(requests, settings) == answers
     assert type(unsaid.diffusion) is Diffusion
     assert unsaid.diffusion.kernel.variance is step_variance
-    assert (said.design, DiffuSeq.design_for()) == (DiffuSeq.design, DiffuSeq.design)
+    assert (said.design, DiffuSeq.design_for()) == (unsaid.design, DiffuSeq.design)
     prompt = unsaid.layout.canvas(conditions(t2t_view, requests), None)
     noise = Noise(torch.tensor([stream_seed(request.seed, 0) for request in requests]))
     clamped = Clamped(unsaid.diffusion.denoiser, unsaid.diffusion.space.snap)
