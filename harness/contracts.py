@@ -176,7 +176,7 @@ class Sampling:
     Attributes:
         steps: reverse steps of a diffusion sampler; `None` for models without steps.
         method: "sample", "greedy" or "beam"; diffusion samplers know "sample" only.
-        temperature: divides logits, above 0; 1 leaves the model as it is.
+        temperature: divides logits, or log-probabilities of x0, above 0; 1 leaves the model as it is.
         top_p: nucleus; 1 keeps everything.
         beams: width of beam search.
         fixed_length: EOS is ignored and exactly `max_tokens` tokens are written (latency passes).

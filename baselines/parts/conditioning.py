@@ -29,7 +29,7 @@ class Canvas:
     """Token positions that a model reads and writes.
 
     Attributes:
-        ids: tokens; those that are to be written may hold anything when sampling.
+        ids: tokens, padding (`PAD`, 0) too; those that are to be written may hold anything when sampling.
         given: positions that are pinned: never corrupted, never written.
         source: what is read beside it; `None` where nothing is.
     """
