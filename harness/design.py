@@ -18,7 +18,7 @@ class Design:
     Attributes:
         name: registered name, with the variant where there is one ("d3pm", "d3pm-uniform").
         version: raised whenever a change can move a number of this system; part of every key.
-        sampler: raised instead where a change moves samples and nothing that is trained: trainings and bounds stay good.
+        sampler_version: raised instead where a change moves samples and nothing that is trained: trainings and bounds stay good.
         kind: how text comes about: "diffusion", "autoregressive", "floor" (no learning worth the name), "oracle" (knows the
             law), "imported" (somewhere else) or "pretrained" (not at all: others begin with its weights).
         families: what it can be asked for.
@@ -54,7 +54,7 @@ class Design:
 
     name: str
     version: int = 1
-    sampler: int = 1
+    sampler_version: int = 1
     kind: Literal["diffusion", "autoregressive", "floor", "oracle", "imported", "pretrained"]
     families: tuple[Family, ...]
     space: str | None = None

@@ -87,7 +87,7 @@ class BD3LM(MaskedAdapter):
         conditioning="prefix, seen whole by all blocks",
         posterior="joint", last_step="sample", unmasking="independent", temperature=True,
         loss_mask="masks up to the block that holds EOS, weighted by -alpha' / (1 - alpha)", length="the block that holds EOS",
-        likelihood="bound", paper="2503.09573", sampler=2,
+        likelihood="bound", paper="2503.09573", sampler_version=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("sampler", "nucleus")

@@ -104,7 +104,7 @@ class D3PM(DiscreteAdapter):
     design = Design(
         name="d3pm", kind="diffusion", families=("ucg",), space="discrete", kernel="absorbing", schedule="mutual-information",
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="argmax", unmasking="independent",
-        temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006", sampler=2,
+        temperature=True, time_input="1000 i / T", likelihood="bound", paper="2107.03006", sampler_version=2,
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS

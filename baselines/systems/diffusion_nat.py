@@ -135,7 +135,7 @@ class DiffusionNAT(BeginsWithPLM, DiscreteAdapter):
         name="diffusion-nat", kind="diffusion", families=("t2t", "a2t"), space="discrete", kernel="absorbing",
         schedule="linear-alpha-bar", grains=("sequence",), chain=2000, predicts="x0",
         conditioning="source in an encoder, self-prompt before it", posterior="mixture", last_step="sample",
-        unmasking="independent", temperature=True, paper="2305.04044", sampler=3,
+        unmasking="independent", temperature=True, paper="2305.04044", sampler_version=3,
     )  # fmt: skip
 
     @classmethod

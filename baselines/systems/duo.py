@@ -75,7 +75,7 @@ class Duo(UniformAdapter):
         schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0",
         conditioning="source in sequence, pinned",
         posterior="joint", last_step=LAST_STEPS["ancestral"], temperature=True, time_input="1000 t", likelihood="bound",
-        paper="2506.10892", sampler=2,
+        paper="2506.10892", sampler_version=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
 

@@ -93,7 +93,7 @@ class LLaDA(MaskedAdapter):
         schedule="linear-alpha-bar", grains=("sequence",), predicts="x0", conditioning="source in sequence, pinned",
         last_step="sample", unmasking="low-confidence", temperature=True,
         loss_mask="masks of what is to be written, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2502.09992",
-        sampler=3,
+        sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = FIRST_TIME

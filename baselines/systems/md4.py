@@ -75,7 +75,7 @@ class MD4(MaskedAdapter):
         conditioning="source in sequence, pinned", posterior="joint",
         last_step="argmax of what is masked still; a draw on a schedule with steps", unmasking="independent", temperature=True,
         time_input="1000 t", loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.04329",
-        sampler=3,
+        sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     first_time: ClassVar[float] = 0.0

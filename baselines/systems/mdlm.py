@@ -73,7 +73,7 @@ class MDLM(WindowedAdapter):
         posterior="joint", unmasking="independent", temperature=True,
         last_step="argmax of what is masked still; a draw on a schedule with steps",
         loss_mask="masks, weighted by -alpha' / (1 - alpha)", likelihood="bound", paper="2406.07524",
-        sampler=3,
+        sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance",)

@@ -149,7 +149,7 @@ class MDLMClassifier(MDLM):
 
     design = replace(
         MDLM.design, name="mdlm-classifier", families=("a2t",), conditioning="classifier of noisy text",
-        likelihood=None, paper="2412.10193", sampler=4,
+        likelihood=None, paper="2412.10193", sampler_version=4,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {
         **{name: value for name, value in DEFAULTS.items() if name not in ("window", "stride", "condition_dropout")},

@@ -57,7 +57,7 @@ class Multinomial(DiscreteAdapter):
     design = Design(
         name="multinomial", kind="diffusion", families=("ucg",), space="discrete", kernel="uniform", schedule=FLOORED_COSINE,
         grains=("sequence",), chain=1000, predicts="x0", posterior="joint", last_step="sample", temperature=True,
-        time_input="1000 i / T", likelihood="bound", paper="2102.05379", sampler=2,
+        time_input="1000 i / T", likelihood="bound", paper="2102.05379", sampler_version=2,
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS

@@ -56,7 +56,7 @@ class UDLM(UniformAdapter):
         schedule="log-linear(eps=0.001)", grains=("sequence",), closed_form=True, predicts="x0",
         conditioning="source in sequence, pinned",
         posterior="joint", last_step=LAST_STEPS["none"], temperature=True, time_input="1000 t", likelihood="bound",
-        sampler=2, paper="2412.10193",
+        sampler_version=2, paper="2412.10193",
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
 

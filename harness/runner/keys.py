@@ -26,7 +26,7 @@ def decoding_of(decode: DecodeEntry) -> dict[str, Any]:
 
 def sampler_of(design: Design) -> dict[str, int]:
     """What a key says of a changed sampler; nothing of a first one, so that keys stay what they were."""
-    return {"sampler": design.sampler} if design.sampler > 1 else {}
+    return {"sampler": design.sampler_version} if design.sampler_version > 1 else {}
 
 
 @cache

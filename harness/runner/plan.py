@@ -110,7 +110,7 @@ class _Planner:
         )
         task = bare(cell.task.name), cell.task.options, cell.family
         budget = self.budgets[cell.model.title]
-        more: list[Any] = [sampler_of(cell.design)] if cell.design.sampler > 1 else []
+        more: list[Any] = [sampler_of(cell.design)] if cell.design.sampler_version > 1 else []
         more += [cell.numerics.settings] if cell.numerics else []
         asked = self.catalogue.begins_with(cell.model)
         if isinstance(asked, Pretraining):
