@@ -18,7 +18,7 @@ from baselines.parts.conditioning import Canvas
 from baselines.parts.denoisers import Denoiser
 from baselines.parts.estimates import Changed, Estimate, Readout
 from baselines.parts.randomness import Noise
-from baselines.parts.samplers_discrete import written
+from baselines.parts.samplers_discrete import with_tokens_at
 from harness.tokenizer import EOS, PAD
 
 Change = Callable[[Float[Tensor, "*batch V"]], Float[Tensor, "*batch V"]]
@@ -98,7 +98,9 @@ class BlockDiffusion(Diffusion):
                 with among(calls, some):
                     estimate = self._read(self.network(block[: len(some)], past))
                 chosen = turn[: len(some)] == now
-                block[: len(some)] = written(block[: len(some)], chosen, Changed(estimate, change), draws[: len(some), :, 1:])
+                block[: len(some)] = with_tokens_at(
+                    block[: len(some)], chosen, Changed(estimate, change), draws[: len(some), :, 1:]
+                )
             ids[rows, number * size : (number + 1) * size] = block
             going = (~((block == EOS).any(-1) & ends)).nonzero()[:, 0]
             if len(going) == 0:

@@ -14,7 +14,7 @@ from baselines.guided import GuidedAdapter
 from baselines.networks.token_denoiser import TokenDenoiser
 from baselines.parts.categorical import Uniform
 from baselines.parts.clocks import Continuum, Grid, uniform_grid
-from baselines.parts.objectives_discrete import Term, uniform_bound, uniform_divergence, written
+from baselines.parts.objectives_discrete import Term, uniform_bound, uniform_divergence, where_written
 from baselines.parts.samplers import Reverse
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.spaces import DiscreteSpace
@@ -94,7 +94,7 @@ class UniformAdapter(GuidedAdapter):
         clock = Continuum(FIRST_TIME, self.grid)
         return {
             "space": DiscreteSpace(len(task.tokenizer)), "kernel": self.kernel_for(task), "schedule": schedule,
-            "denoiser": self.network_of(task, keys), "objective": written(uniform_bound(schedule)),
+            "denoiser": self.network_of(task, keys), "objective": where_written(uniform_bound(schedule)),
             "times": ContinuousTimes(FIRST_TIME), "clock": clock, "time_input": clock.network_time,
             "reverse": self.reverse(), "hide": self.condition_dropout(task, keys),
         }  # fmt: skip
@@ -111,12 +111,12 @@ class UniformAdapter(GuidedAdapter):
     @property
     def bound_term(self) -> Term:
         """See `DiscreteAdapter`."""
-        return written(uniform_bound(self.diffusion.schedule, sums=torch.float64))
+        return where_written(uniform_bound(self.diffusion.schedule, sums=torch.float64))
 
     @property
     def step_term(self) -> Term:
         """See `DiscreteAdapter`."""
-        return written(_step_cost)
+        return where_written(_step_cost)
 
     @staticmethod
     def precise(step: Step) -> Step:

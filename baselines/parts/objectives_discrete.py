@@ -143,7 +143,7 @@ def uniform_divergence(
     return torch.where(alpha_s < 1, error + torch.log(model / true), to_data)
 
 
-def written(term: Term) -> Term:
+def where_written(term: Term) -> Term:
     """A term where tokens are to be written, and nowhere else made; 0 where they are given."""
 
     def objective(step: Step) -> Float[Tensor, "B L"]:

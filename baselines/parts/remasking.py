@@ -20,7 +20,7 @@ from baselines.parts.estimates import PIECE, Estimate
 from baselines.parts.kernels import Kernel
 from baselines.parts.randomness import categorical
 from baselines.parts.samplers import Level
-from baselines.parts.samplers_discrete import lowest, written
+from baselines.parts.samplers_discrete import lowest, with_tokens_at
 
 Counts = Int[Tensor, " B"]
 Law = Float[Tensor, "M V"]
@@ -120,7 +120,7 @@ class Ordered:
         due = masks if final else self.quota(block.sum(-1), masks, chance)
         left, masked = masks - due, masked & (due > 0)[:, None]
         if self.confidence is None:
-            return written(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
+            return with_tokens_at(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
         tokens, confidence = picked(estimate.pieces(masked), noise[..., 1][masked], self.confidence, mode=self.mode)

@@ -26,7 +26,7 @@ def reveal_first(
         raise TypeError(f"revealing masks needs absorbing noise; {type(kernel).__name__} has no mask")
     masked = x_t == kernel.mask
     chosen = masked & (noise[..., 0] < kernel.reveal(alpha_t, alpha_s))
-    return written(x_t, chosen, estimate, noise, mode=final)
+    return with_tokens_at(x_t, chosen, estimate, noise, mode=final)
 
 
 def reveal_and_draw(
@@ -36,7 +36,7 @@ def reveal_and_draw(
     return reveal_first(kernel, x_t, estimate, alpha_t, alpha_s, noise=noise, final=False)
 
 
-def written(
+def with_tokens_at(
     x_t: Int[Tensor, "B L"], chosen: Bool[Tensor, "B L"], estimate: Estimate, noise: Float[Tensor, "B L 2"], *, mode: bool = False
 ) -> Int[Tensor, "B L"]:
     """x_t with a token of the estimate's law in the chosen places, or with its most probable one (`mode`)."""
@@ -62,7 +62,7 @@ def exact_count(
         raise TypeError(f"exact-count unmasking needs absorbing noise; {type(kernel).__name__} has no mask")
     masked, free = x_t == kernel.mask, (alpha_t < 1).expand(x_t.shape)
     left = ((1 - alpha_s) * free).sum(-1).round().long()
-    return written(x_t, masked if final else lowest(noise[..., 0], masked, left), estimate, noise, mode=final)
+    return with_tokens_at(x_t, masked if final else lowest(noise[..., 0], masked, left), estimate, noise, mode=final)
 
 
 def lowest(priority: Float[Tensor, "B L"], masked: Bool[Tensor, "B L"], left: Int[Tensor, " B"]) -> Bool[Tensor, "B L"]:

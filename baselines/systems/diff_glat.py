@@ -62,7 +62,7 @@ from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.remasking import picked, probability
 from baselines.parts.samplers import Level
-from baselines.parts.samplers_discrete import lowest, written
+from baselines.parts.samplers_discrete import lowest, with_tokens_at
 from baselines.parts.spaces import DiscreteSpace, DrawSource
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import stratified
@@ -166,7 +166,7 @@ def guess_and_write(
     hidden, unknown = x_t >= kernel.mask, x_t == kernel.mask
     left = (torch.zeros_like(alpha_s) if final else 1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
     due = lowest(noise[..., 0], hidden, left)
-    found = written(x_t, due | unknown, estimate, noise, mode=mode or final)
+    found = with_tokens_at(x_t, due | unknown, estimate, noise, mode=mode or final)
     return torch.where(unknown & ~due, found + kernel.mask + 1, found)
 
 

@@ -51,7 +51,7 @@ from baselines.parts.clocks import Chain, Time
 from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout
 from baselines.parts.denoisers import Denoiser
-from baselines.parts.objectives_discrete import hybrid, written
+from baselines.parts.objectives_discrete import hybrid, where_written
 from baselines.parts.samplers_discrete import reveal_and_draw
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import StratifiedTimes
@@ -173,7 +173,7 @@ class DiffusionBERT(BeginsWithPLM, DiscreteAdapter):
         return process(
             space=DiscreteSpace(len(task.tokenizer)), kernel=kernel, denoiser=denoiser,
             schedule=schedule if schedule.grain == "content" else Complete(schedule),
-            objective=written(hybrid(kernel, auxiliary=auxiliary, scale=clock.span)), times=StratifiedTimes(clock.steps),
+            objective=where_written(hybrid(kernel, auxiliary=auxiliary, scale=clock.span)), times=StratifiedTimes(clock.steps),
             reverse=reveal_and_draw, clock=clock, time_input=clock.network_time,
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ class Cell:
     @property
     def identity(self) -> tuple[Any, ...]:
         """What tells the cell from the others of its grid."""
-        schedule = written(self.schedule) if self.schedule else None
+        schedule = schedule_name(self.schedule) if self.schedule else None
         return self.model.title, self.task.title, self.family, schedule, self.steps, self.decoded, self.seed
 
     @property
@@ -51,13 +51,13 @@ class Cell:
     @property
     def name(self) -> str:
         """One line that says which cell it is."""
-        schedule = f" {written(self.schedule)}" if self.schedule else ""
+        schedule = f" {schedule_name(self.schedule)}" if self.schedule else ""
         steps = f" {self.steps} steps" if self.steps else ""
         return f"{self.model.title} {self.task.title}:{self.family}{schedule}{steps} {self.decoded} seed {self.seed}"
 
 
 @cache
-def written(schedule: "SchedulePlan") -> str:
+def schedule_name(schedule: "SchedulePlan") -> str:
     """A schedule as rows name it."""
     return schedule.specification
 

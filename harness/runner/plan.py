@@ -7,7 +7,7 @@ from typing import Any
 from harness.contracts import Checkpoint, Pretraining, Task
 from harness.errors import GridError
 from harness.grid.catalogue import Catalogue
-from harness.grid.expansion import Cell, expand, written
+from harness.grid.expansion import Cell, expand, schedule_name
 from harness.grid.schema import Grid, LatencyEntry, ModelEntry, TaskEntry
 from harness.latency.timings import LARGEST, VERSION
 from harness.metrics.profiles import Profile, profile
@@ -126,7 +126,7 @@ class _Planner:
             "design": self._designs[cell.model.title], "model_options": cell.model.options, "task_options": cell.task.options,
             "origin": self.source("models", cell.model.name).target.origin, "profile": self.grid.profile,
             "budget": self.budgets[cell.model.title], "decode": decoding_of(cell.decode),
-            "native_schedule": cell.schedule is None or written(cell.schedule) == cell.design.schedule,
+            "native_schedule": cell.schedule is None or schedule_name(cell.schedule) == cell.design.schedule,
             "badges": [*self.badges, *(["unmatched: pretraining"] if self.catalogue.begins_with(cell.model) else [])],
             **self._again(cell), **self._brought(cell),
         }  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from harness.grid.expansion import Cell, written
+from harness.grid.expansion import Cell, schedule_name
 from harness.runner.estimates import Estimate, estimate
 from harness.runner.stage import Stage
 
@@ -32,7 +32,7 @@ class PlannedCell:
         cell = self.cell
         return {
             "digest": self.digest, "grid": grid, "model": cell.model.title, "task": cell.task.title, "family": cell.family,
-            "schedule": written(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
+            "schedule": schedule_name(cell.schedule) if cell.schedule else None, "steps": cell.steps, "seed": cell.seed,
             "decode": cell.decoded,
         }  # fmt: skip
 

@@ -9,7 +9,7 @@ from baselines.parts.conditioning import Canvas
 from baselines.parts.estimates import Estimate
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.parts.randomness import Noise
-from baselines.parts.samplers_discrete import written
+from baselines.parts.samplers_discrete import with_tokens_at
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import ContinuousTimes
 from baselines.training import Draws
@@ -39,7 +39,7 @@ def in_turn(kernel, x_t, estimate, alpha_t, alpha_s, *, noise, final):
     if not later:
         assert estimate.x0_hat.shape[0] == len(x_t)  # read whole, so that it is remembered
     odd = (torch.arange(len(x_t)) % 2 == 1)[:, None]
-    return written(x_t, masked if final else first & odd if later else first, estimate, noise)
+    return with_tokens_at(x_t, masked if final else first & odd if later else first, estimate, noise)
 
 
 class Weighted:

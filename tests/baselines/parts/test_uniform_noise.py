@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from baselines.parts.categorical import Absorbing, Categorical, Mixing, Uniform, point
 from baselines.parts.estimates import PIECE, Changed, Deferred, Estimate, Readout
 from baselines.parts.guidance import Mixed
-from baselines.parts.objectives_discrete import token_error, uniform_bound, uniform_divergence, uniform_gap, written
+from baselines.parts.objectives_discrete import token_error, uniform_bound, uniform_divergence, uniform_gap, where_written
 from baselines.parts.randomness import Noise
 from baselines.parts.samplers_discrete import renewed, renewed_then_mode
 from baselines.parts.steps import Step
@@ -132,7 +132,7 @@ def test_the_bound_takes_the_rate_of_the_schedule_and_leaves_given_positions_out
         alpha_s=level, alpha_T=schedule.alpha_bar(torch.ones_like(t)), first=torch.zeros_like(t, dtype=torch.bool),
     )  # fmt: skip
     expected = -schedule.rate(t) * three_terms(x_t, x0, laws(1, V * V), level)
-    term = written(uniform_bound(schedule))(step)
+    term = where_written(uniform_bound(schedule))(step)
     assert not term[given].any()
     torch.testing.assert_close(term[~given], expected[~given])
 
@@ -153,11 +153,11 @@ def test_no_answer_is_made_where_tokens_are_given():
     def term(step):
         return token_error(step) + step.estimate.raw.square().sum(-1)
 
-    found = written(term)(step)
+    found = where_written(term)(step)
     assert made == [(V * V - 3,)] * 2
     assert torch.equal(found, torch.where(given, 0.0, term(step)))
     made.clear()
-    assert written(term)(replace(step, given=torch.zeros_like(given))).all()
+    assert where_written(term)(replace(step, given=torch.zeros_like(given))).all()
     assert not made  # all was made before
 
 

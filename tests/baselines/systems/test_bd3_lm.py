@@ -22,7 +22,7 @@ from baselines.parts.conditioning import Canvas, Source
 from baselines.parts.estimates import Readout
 from baselines.parts.objectives_discrete import masked_bound
 from baselines.parts.randomness import Noise
-from baselines.parts.samplers_discrete import reveal_first, written
+from baselines.parts.samplers_discrete import reveal_first, with_tokens_at
 from baselines.parts.spaces import DiscreteSpace
 from baselines.systems.bd3_lm import BD3LM, clipping, sharpened
 from baselines.training import Draws
@@ -201,7 +201,7 @@ def without_cache(model, request, steps):
         for now in range(int(turn.max()) + 1):
             hidden = model.diffusion.network.beside_clean(ids, ids, prompt.source)[:, here]
             estimate = Readout(hidden, model.diffusion.network.logits, normalised)
-            ids[:, here] = written(ids[:, here], turn == now, estimate, draws[..., 1:])
+            ids[:, here] = with_tokens_at(ids[:, here], turn == now, estimate, draws[..., 1:])
         if (ids[:, here] == EOS).any():
             break
     return tuple(token for token in ids[0].tolist() if token < len(model.task.tokenizer))
