@@ -79,6 +79,15 @@ def picked(
     return torch.cat(tokens), torch.cat(ranks)
 
 
+def ranked(
+    x_t: Int[Tensor, "B L"], chosen: Bool[Tensor, "B L"], estimate: Estimate, noise: Float[Tensor, "B L 2"],
+    confidence: Confidence, *, mode: bool = False,
+) -> tuple[Int[Tensor, "B L"], Float[Tensor, "B L"]]:  # fmt: skip
+    """x_t with a token in the chosen places, as `picked` takes it, and the places' priorities: the lowest is the surest."""
+    tokens, ranks = picked(estimate.pieces(chosen), noise[..., 1][chosen], confidence, mode=mode)
+    return x_t.masked_scatter(chosen, tokens), torch.zeros_like(noise[..., 0]).masked_scatter(chosen, -ranks.to(noise.dtype))
+
+
 # --- where -----------------------------------------------------------------------------------------------------------
 def parts_of(free: Bool[Tensor, "B L"], parts: int) -> Int[Tensor, "B L"]:
     """The part in which a free position lies, counted from 0: as many equal parts of every row's free positions, by their rank.
@@ -123,12 +132,8 @@ class Ordered:
             return with_tokens_at(x_t, lowest(noise[..., 0], masked, left), estimate, noise, mode=self.mode)
         if not bool(masked.any()):
             return x_t
-        tokens, confidence = picked(estimate.pieces(masked), noise[..., 1][masked], self.confidence, mode=self.mode)
-        priority = torch.zeros_like(noise[..., 0]).masked_scatter(masked, -confidence.to(noise.dtype))
-        chosen = lowest(priority, masked, left)
-        x_s = x_t.clone()
-        x_s[chosen] = tokens[chosen[masked]]
-        return x_s
+        drawn, priority = ranked(x_t, masked, estimate, noise, self.confidence, mode=self.mode)
+        return torch.where(lowest(priority, masked, left), drawn, x_t)
 
     def _block(self, masked: Bool[Tensor, "B L"], free: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """The free positions of every row's first block with masks."""

@@ -22,9 +22,10 @@ GLAT predicts a length: what it counts, reveals and is held to are the same posi
 one length and padding is written like tokens, so it is counted, revealed and learnt like them: were text alone revealed, what
 is hidden would be padding. How much is revealed tells how wrong the guess was, and an unknown canvas, where sampling begins,
 that it was right, as guesses at short texts are: so half of the examples are not glanced at. Places are written at random, as
-they are hidden in training: the surest first would be padding, since unsure draws are made anew until they are. Where 100 texts
-should have 19 +- 6 words, in 48 places, after 1,000 updates and 32 steps, these have 18 +- 6; with the surest first 5 +- 3;
-with glancing at all examples 9 +- 4; with text alone revealed as well, 94 are empty.
+they are hidden in training: after short trainings the surest first would be padding, since unsure draws are made anew until
+they are. Where 100 texts should have 19 +- 6 words, in 48 places, after 1,000 updates and 32 steps, these have 18 +- 6; with
+the surest first 5 +- 3; with glancing at all examples 9 +- 4; with text alone revealed as well, 94 are empty. After long
+trainings the surest first are right far more often (results/discrete/learn.md): `remasking: low-confidence`.
 
 Given the guess, y_t is a Markov chain: of what shows the reference at s, a share 1 - alpha_t / alpha_s shows the guess at t. It
 is absorbing noise whose mask says what was guessed: a guessed token is a state of its own, so that the network can tell it from
@@ -60,7 +61,7 @@ from baselines.parts.estimates import PIECE, Estimate
 from baselines.parts.glancing import glanced
 from baselines.parts.kernels import Kernel
 from baselines.parts.objectives_discrete import token_error
-from baselines.parts.remasking import picked, probability
+from baselines.parts.remasking import Confidence, picked, probability, ranked
 from baselines.parts.samplers import Level
 from baselines.parts.samplers_discrete import lowest, with_tokens_at
 from baselines.parts.spaces import DiscreteSpace, DrawSource
@@ -70,7 +71,11 @@ from harness.contracts import TaskView
 from harness.design import Design
 from harness.schedules.base import Schedule
 
-DEFAULTS = {"width": 128, "layers": 3, "heads": 4, "batch": 16, "learning_rate": 3e-3, "guess": "draw"}
+DEFAULTS = {
+    "width": 128, "layers": 3, "heads": 4, "batch": 16, "learning_rate": 3e-3, "guess": "draw", "remasking": "random",
+}  # fmt: skip
+ORDERS: dict[str, Confidence | None] = {"random": None, "low-confidence": probability}
+CHOICES = {"guess": ("draw", "argmax"), "remasking": tuple(ORDERS)}
 RATIOS = 0.5, 0.3  # glancing ratio at the beginning and at the end of training
 START = 0.5  # share of training at t = 1
 GLANCING = 0.5  # share of training examples that are glanced at
@@ -153,21 +158,30 @@ class GlancingDiffusion(Diffusion):
 
 
 def guess_and_write(
-    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool, mode: bool
-) -> Tensor:
-    """Writes tokens at random places until as many stand as alpha_s says; an unknown canvas gets a guess in all others.
+    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool, mode: bool,
+    confidence: Confidence | None = None,
+) -> Tensor:  # fmt: skip
+    """Writes tokens until as many stand as alpha_s says; an unknown canvas gets a guess in all other places.
 
-    The network is asked by rows in which a token is due or nothing is guessed yet. Places do not depend on what is drawn there.
+    The network is asked by rows in which a token is due or nothing is guessed yet.
 
     Args:
         mode: whether tokens are the most probable ones instead of draws, as they are in the final step, which writes all.
+        confidence: what ranks places, from what is drawn there; `None` = a random order, which does not depend on it.
     """
     assert isinstance(kernel, Absorbing)
     hidden, unknown = x_t >= kernel.mask, x_t == kernel.mask
     left = (torch.zeros_like(alpha_s) if final else 1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
-    due = lowest(noise[..., 0], hidden, left)
-    found = with_tokens_at(x_t, due | unknown, estimate, noise, mode=mode or final)
-    return torch.where(unknown & ~due, found + kernel.mask + 1, found)
+    if confidence is None:
+        due = lowest(noise[..., 0], hidden, left)
+        drawn = with_tokens_at(x_t, due | unknown, estimate, noise, mode=mode or final)
+    else:
+        asked = hidden & (unknown | (hidden.sum(-1) > left)[:, None])
+        if not bool(asked.any()):
+            return x_t
+        drawn, priority = ranked(x_t, asked, estimate, noise, confidence, mode=mode or final)
+        due = lowest(priority, asked, left)
+    return torch.where(due, drawn, torch.where(unknown, drawn + kernel.mask + 1, x_t))
 
 
 class DiffGLAT(DiffusionAdapter):
@@ -180,6 +194,7 @@ class DiffGLAT(DiffusionAdapter):
         batch: examples per update.
         learning_rate: its plateau, at width 128.
         guess: how tokens are taken before the last step, in training and sampling: "draw" or "argmax".
+        remasking: which places stay guesses: "random" ones, or those of "low-confidence".
     """
 
     design = Design(
@@ -190,11 +205,14 @@ class DiffGLAT(DiffusionAdapter):
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    sampling_keys: ClassVar[tuple[str, ...]] = ("remasking",)
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of these keys: what decides by argmax knows no temperature."""
-        return replace(cls.design, temperature=cls.checked(size)["guess"] == "draw")
+        keys = cls.checked(size)
+        unmasking = cls.design.unmasking if keys["remasking"] == "random" else keys["remasking"]
+        return replace(cls.design, temperature=keys["guess"] == "draw", unmasking=unmasking)
 
     @classmethod
     def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,8 +222,9 @@ class DiffGLAT(DiffusionAdapter):
             ValueError: an unknown key, or a value that is not of its kind.
         """
         keys = super().checked(size)
-        if keys["guess"] not in ("draw", "argmax"):
-            raise ValueError(f"guess {keys['guess']!r} is none of draw, argmax")
+        for name, known in CHOICES.items():
+            if keys[name] not in known:
+                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
         return keys
 
     @staticmethod
@@ -231,9 +250,9 @@ class DiffGLAT(DiffusionAdapter):
         """Put the parts together."""
         keys = self.checked(size)
         clock: Clock = Continuum(0.0, even_grid) if schedule.steps is None else Chain(schedule.steps)
-        mode = keys["guess"] == "argmax"
+        mode, confidence = keys["guess"] == "argmax", ORDERS[keys["remasking"]]
         return GlancingDiffusion(
             mode, space=DiscreteSpace(len(task.tokenizer)), kernel=self.kernel_for(task), schedule=Complete(schedule),
             denoiser=self.network_of(task, keys), objective=supervised_error, times=StartOften(clock, START),
-            reverse=partial(guess_and_write, mode=mode), clock=clock, time_input=clock.network_time,
+            reverse=partial(guess_and_write, mode=mode, confidence=confidence), clock=clock, time_input=clock.network_time,
         )  # fmt: skip

@@ -21,6 +21,7 @@ from baselines.parts.estimates import Estimate
 from baselines.parts.glancing import glanced
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
+from baselines.parts.remasking import probability
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
 from baselines.systems.diff_glat import GLANCING, DiffGLAT, guess_and_write, ratio_at
@@ -291,35 +292,37 @@ class Table(nn.Module):
         return Estimate(law, law)
 
 
-def table_diffusion(steps=3):
-    clock = Chain(steps)
+def table_diffusion(steps=3, confidence=None):
+    clock, reverse = Chain(steps), partial(guess_and_write, mode=False, confidence=confidence)
     return Diffusion(
         space=DiscreteSpace(TOKENS), kernel=Absorbing(TOKENS), schedule=build(f"linear-alpha-bar@{steps}"), denoiser=Table(),
-        objective=token_error, times=UniformTimes(steps), reverse=partial(guess_and_write, mode=False), clock=clock,
-        time_input=clock.network_time,
+        objective=token_error, times=UniformTimes(steps), reverse=reverse, clock=clock, time_input=clock.network_time,
     )  # fmt: skip
 
 
-def exact_law(laws):
+def exact_law(laws, surest_first):
     """Probability of each text after three steps that are to leave 4/3, 2/3 and 0 positions, rounded to 1, 1 and 0.
 
-    The first step draws both tokens, writes one of them, either as often, and marks the other as guessed; the second has nothing
-    to write; the third decides the other.
+    The first step draws both tokens, writes one of them, either as often or the more probable one, and marks the other as
+    guessed; the second has nothing to write; the third decides the other.
     """
     start, found = laws[TOKENS, TOKENS].exp(), torch.zeros(TOKENS, TOKENS, dtype=torch.float64)
     for *drawn, place in product(range(TOKENS), range(TOKENS), range(PLACES)):
+        chances = [start[here, token].item() for here, token in enumerate(drawn)]
+        share = float(chances[place] == max(chances)) if surest_first else 1 / PLACES
         state = [token if place == here else TOKENS + 1 + token for here, token in enumerate(drawn)]
         state[1 - place] = laws[tuple(state)][1 - place].argmax().item()
-        found[tuple(state)] += start[0, drawn[0]] * start[1, drawn[1]] / PLACES
+        found[tuple(state)] += chances[0] * chances[1] * share
     return found
 
 
-def test_samples_follow_the_exact_law():
-    """4.5 standard errors at nine texts: a false alarm in 16,000."""
-    diffusion, rows = table_diffusion(), 20_000
+@pytest.mark.parametrize("confidence", [None, probability])
+def test_samples_follow_the_exact_law(confidence):
+    """4.5 standard errors at nine texts, twice: a false alarm in 8,000."""
+    diffusion, rows = table_diffusion(confidence=confidence), 20_000
     ids = torch.zeros(rows, PLACES, dtype=torch.int64)
     drawn = diffusion.sample(Canvas(ids=ids, given=ids.bool()), Noise(torch.arange(rows)), diffusion.clock.grid(3))
-    expected = exact_law(diffusion.denoiser.laws)
+    expected = exact_law(diffusion.denoiser.laws, surest_first=confidence is not None)
     shares = torch.bincount(drawn @ torch.tensor([TOKENS, 1]), minlength=TOKENS**2).double().view(TOKENS, TOKENS) / rows
     assert expected.sum().item() == pytest.approx(1)
     assert (expected > 0.01).sum() > 3
@@ -337,6 +340,23 @@ def test_a_step_writes_at_random_places_until_as_many_stand_as_the_schedule_says
         (some, 0.25, False, [3, 7, 8, 9]), (some, 0.5, False, [3, 7, 0, 9]), (some, 0.75, False, [3, 7, 0, 0]),
         (some, 0.9, True, [3, 0, 0, 0]), (guessed, 0.25, False, [0, 8, 9, 10]), (guessed, 0.0, False, [7, 8, 9, 10]),
         (torch.full_like(some, 5), 0.0, False, [6, 6, 6, 6]), (torch.full_like(some, 5), 0.5, False, [0, 6, 0, 6]),
+    ):  # fmt: skip
+        found = step(x_t, Estimate(law, law), level(0.0), level(alpha_s), final=final)
+        assert found.tolist() == [expected]
+
+
+def test_a_step_writes_the_surest_places_and_leaves_the_others_guesses():
+    """Four positions, the second of which stands; of what is drawn the third is the surest, then the first, then the fourth."""
+    kernel, best = Absorbing(3), torch.tensor([0.6, 0.9, 0.8, 0.5])
+    law = torch.stack([best, 0.9 * (1 - best), 0.1 * (1 - best)], -1).double().log()[None]
+    noise = torch.tensor([[[0.9, 0.5], [0.1, 0.5], [0.5, 0.5], [0.2, 0.4]]]).double()
+    step = partial(guess_and_write, kernel, noise=noise, mode=False, confidence=probability)
+    level = partial(torch.full, (1, 1), dtype=torch.float64)
+    some, unknown = torch.tensor([[6, 1, 6, 6]]), torch.full((1, 4), 3)
+    for x_t, alpha_s, final, expected in (
+        (some, 0.25, False, [6, 1, 6, 6]), (some, 0.5, False, [6, 1, 0, 6]), (some, 0.75, False, [0, 1, 0, 6]),
+        (some, 0.75, True, [0, 1, 0, 0]), (unknown, 0.0, False, [4, 4, 4, 4]), (unknown, 0.25, False, [4, 0, 4, 4]),
+        (unknown, 0.75, False, [0, 0, 0, 4]), (unknown, 0.0, True, [0, 0, 0, 0]),
     ):  # fmt: skip
         found = step(x_t, Estimate(law, law), level(0.0), level(alpha_s), final=final)
         assert found.tolist() == [expected]
@@ -363,13 +383,14 @@ def calls_of(steps):
     return 1 + sum(after < before for before, after in pairwise(left))
 
 
+@pytest.mark.parametrize("remasking", ["random", "low-confidence"])
 @pytest.mark.parametrize("family", ["t2t", "a2t"])
 @pytest.mark.parametrize(("steps", "expected"), [(1, 1), (2, 2), (4, 4), (6, 6), (7, 6), (9, 6), (30, 7)])
-def test_every_step_in_which_a_token_is_due_is_one_call(family, steps, expected):
+def test_every_step_in_which_a_token_is_due_is_one_call(family, steps, expected, remasking):
     """The first step makes a guess in any case, so there is at most one call more than there are positions."""
     examples = PAIRS if family == "t2t" else [replace(p, source=None, control=Content((("said", p.source),))) for p in PAIRS]
     assert calls_of(steps) == expected
-    answers = model_of(family=family).generate(asking(examples), Sampling(steps=steps))
+    answers = model_of(family=family, remasking=remasking).generate(asking(examples), Sampling(steps=steps))
     assert [answer.network_calls for answer in answers] == [expected] * len(PAIRS)
     assert [answer.positions_processed for answer in answers] == [LONGEST + 1 + expected * LENGTH] * len(PAIRS)
     assert [answer.steps_used for answer in answers] == [steps] * len(PAIRS)
@@ -428,6 +449,9 @@ def test_the_design_says_that_it_is_reconstructed_and_has_no_bound():
     assert design.reconstructed
     assert (design.families, design.likelihood) == (("t2t", "a2t"), None)
     assert not DiffGLAT.design_for(guess="argmax").temperature
+    assert [DiffGLAT.design_for(remasking=order).unmasking for order in ("random", "low-confidence")] == [
+        "exact-count", "low-confidence",
+    ]  # fmt: skip
     assert model_of().likelihood(PAIRS) is None
     with pytest.raises(ModelError, match="temperature"):
         model_of(guess="argmax").generate(asking(), Sampling(steps=2, temperature=0.5))
@@ -436,6 +460,8 @@ def test_the_design_says_that_it_is_reconstructed_and_has_no_bound():
 def test_wrong_keys_are_refused():
     with pytest.raises(ValueError, match="guess 'beam' is none of draw, argmax"):
         model_of(guess="beam")
+    with pytest.raises(ValueError, match="remasking 'entropy' is none of random, low-confidence"):
+        model_of(remasking="entropy")
     with pytest.raises(ValueError, match="layers 0"):
         model_of(layers=0)
     with pytest.raises(UnknownName, match="glance"):
@@ -458,6 +484,8 @@ def test_it_trains_samples_and_survives_saving(schedule, tmp_path):
     found = model.generate(asking(), Sampling(steps=4))
     model.save(tmp_path)
     assert DiffGLAT.load(tmp_path, "cpu").generate(asking(), Sampling(steps=4)) == found
+    other = DiffGLAT.load(tmp_path, "cpu", remasking="low-confidence").generate(asking(), Sampling(steps=4))
+    assert [answer.ids for answer in other] != [answer.ids for answer in found]
 
 
 @pytest.mark.slow
