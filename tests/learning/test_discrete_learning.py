@@ -19,7 +19,12 @@ CONDITIONAL = (
     "diffusion-bert", "diffusion-bert-code", "diffusion-nat", "diffusion-nat-code", "diff-glat", "sedd", "mdlm", "mdlm-guided",
     "md4", "udlm", "udlm-guided", "duo", "bd3-lm", "llada",
 )  # fmt: skip
-SHORT_OF = {("a2t", "diff-glat", "template"), ("a2t", "md4", "template"), ("a2t", "udlm", "template")}
+WITH_ATTRIBUTES = ("diff-glat-low-confidence", "mdlm-classifier")
+"""Those that `discrete-learn-a2t` alone has."""
+SHORT_OF = {
+    ("a2t", "diff-glat", "template"), ("a2t", "md4", "template"), ("a2t", "udlm", "template"),
+    ("a2t", "diffusion-bert", "template"), ("a2t", "mdlm-classifier", "template"),
+}  # fmt: skip
 """What was measured not to get there."""
 
 
@@ -53,9 +58,12 @@ def test_no_bound_is_below_the_exact_value(unconditional, model, seed):
 
 
 @pytest.mark.parametrize("floor", ["copy-source", "template"])
-@pytest.mark.parametrize("model", CONDITIONAL)
+@pytest.mark.parametrize("model", [*CONDITIONAL, *WITH_ATTRIBUTES])
 def test_answers_are_right_more_often_than_those_of_a_floor(conditional, model, floor, request):
-    if (request.node.callspec.params["conditional"], model, floor) in SHORT_OF:
+    family = request.node.callspec.params["conditional"]
+    if family == "t2t" and model in WITH_ATTRIBUTES:
+        pytest.skip(f"discrete-learn-t2t has no {model}")
+    if (family, model, floor) in SHORT_OF:
         request.applymarker(pytest.mark.xfail(strict=True, reason="does not get there: results/discrete/learn.md"))
     own, low = conditional[model], conditional[floor]
     error = math.hypot(own.high - own.low, low.high - low.low) / (2 * 1.96)
