@@ -21,7 +21,7 @@ from masked_cases import (
 )
 from toy_sentences import EXAMPLES, LENGTH, requests, tiny, trained
 
-from baselines.discrete import SCORED_TOGETHER, STRATA
+from baselines.discrete import SCORED_TOGETHER, STRATA, DiscreteAdapter
 from baselines.encoding import conditions, targets
 from baselines.enumeration import decided, drawn, exact_bound, exact_law, without_mask
 from baselines.parts.estimates import Changed
@@ -40,6 +40,9 @@ from harness.errors import ModelError
 from harness.tokenizer import PAD
 
 SYSTEMS = pytest.mark.parametrize("system", [MDLM, MD4])
+
+
+MOST_DRAWS = DiscreteAdapter.most_draws  # read before tests ask for fewer
 
 
 def taught(model, updates=3, family="t2t"):
@@ -428,3 +431,16 @@ def test_each_candidate_has_noise_of_its_own(system):
     alone = model.generate(asked(1), Sampling(steps=8))[0]
     assert answer.texts[0] == alone.texts[0]
     assert stream_seed(0, 0) != stream_seed(0, 1)
+
+
+@pytest.mark.parametrize(("spread", "rounds"), [(0.0, 1), (1.9, 1), (2.1, 2), (3.9, 4), (7.9, 16), (50.0, 16)])
+def test_a_bound_is_drawn_until_its_error_is_below_half_a_percent_or_256_draws_are_made(spread, rounds, monkeypatch):
+    """A text of 100 nats, give or take the spread in every other draw: after n draws the error is the spread / (n - 1) ** 0.5."""
+    model, asked_for = tiny(MDLM), []
+    estimates = 100 + spread * torch.tensor([1.0, -1.0]).double().repeat(STRATA // 2)[None]
+    model.most_draws = MOST_DRAWS
+    monkeypatch.setattr(model, "bounds", lambda canvas, stream: asked_for.append(stream) or estimates)
+    scores = model.likelihood(EXAMPLES[:1])
+    assert len(asked_for) == rounds
+    assert scores.nats == (pytest.approx(100),)
+    assert (scores.mc_errors[0] < 0.5) == (spread < 8)
