@@ -22,9 +22,9 @@ CONDITIONAL = (
 WITH_ATTRIBUTES = ("diff-glat-low-confidence", "mdlm-classifier")
 """Those that `discrete-learn-a2t` alone has."""
 SHORT_OF = {
-    ("a2t", "diff-glat", "template"), ("a2t", "md4", "template"), ("a2t", "udlm", "template"),
-    ("a2t", "diffusion-bert", "template"), ("a2t", "mdlm-classifier", "template"),
-}  # fmt: skip
+    ("a2t", model, "template")
+    for model in ("diffusion-bert", "diffusion-bert-code", "diffusion-nat", "diff-glat", "md4", "mdlm-classifier", "udlm")
+}
 """What was measured not to get there."""
 
 
