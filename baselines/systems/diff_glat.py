@@ -16,7 +16,7 @@ This harness's inference, none of it the paper's:
     before each layer, glancing at what the last one still has wrong; layers share the head, the loss is their mean
                                                         -> layered_denoiser.LayeredDenoiser, supervised_error
     half of training at t = 1, half of it glanced at    -> StartOften, GLANCING
-    the sampler, from an unknown canvas, as many positions in every step of the native schedule  -> guess_and_write
+    the sampler, from an unknown canvas, as many positions in every step of the native schedule  -> glancing.guess_and_write
 
 GLAT predicts a length: what it counts, reveals and is held to are the same positions, none of them padding. Here canvases have
 one length and padding is written like tokens, so it is counted, revealed and learnt like them: were text alone revealed, what
@@ -58,12 +58,9 @@ from baselines.parts.complete import Complete
 from baselines.parts.conditioning import Canvas, Layout, SourceBeside
 from baselines.parts.denoisers import Denoiser
 from baselines.parts.estimates import PIECE, Estimate
-from baselines.parts.glancing import glanced
-from baselines.parts.kernels import Kernel
+from baselines.parts.glancing import glanced, guess_and_write
 from baselines.parts.objectives_discrete import token_error
-from baselines.parts.remasking import Confidence, picked, probability, ranked
-from baselines.parts.samplers import Level
-from baselines.parts.samplers_discrete import lowest, with_tokens_at
+from baselines.parts.remasking import Confidence, picked, probability
 from baselines.parts.spaces import DiscreteSpace, DrawSource
 from baselines.parts.steps import Step
 from baselines.parts.timesteps import stratified
@@ -155,33 +152,6 @@ class GlancingDiffusion(Diffusion):
         law = denoiser(torch.full_like(canvas.ids, self.mask), told, canvas.given, None).x0_hat
         uniform = draws.uniform("guess", canvas.ids.shape[1]).flatten()
         return picked(torch.split(law.flatten(0, 1), PIECE), uniform, probability, mode=self.mode)[0].view_as(canvas.ids)
-
-
-def guess_and_write(
-    kernel: Kernel, x_t: Tensor, estimate: Estimate, alpha_t: Level, alpha_s: Level, *, noise: Tensor, final: bool, mode: bool,
-    confidence: Confidence | None = None,
-) -> Tensor:  # fmt: skip
-    """Writes tokens until as many stand as alpha_s says; an unknown canvas gets a guess in all other places.
-
-    The network is asked by rows in which a token is due or nothing is guessed yet.
-
-    Args:
-        mode: whether tokens are the most probable ones instead of draws, as they are in the final step, which writes all.
-        confidence: what ranks places, from what is drawn there; `None` = a random order, which does not depend on it.
-    """
-    assert isinstance(kernel, Absorbing)
-    hidden, unknown = x_t >= kernel.mask, x_t == kernel.mask
-    left = (torch.zeros_like(alpha_s) if final else 1 - alpha_s).expand(x_t.shape).sum(-1).round().long()
-    if confidence is None:
-        due = lowest(noise[..., 0], hidden, left)
-        drawn = with_tokens_at(x_t, due | unknown, estimate, noise, mode=mode or final)
-    else:
-        asked = hidden & (unknown | (hidden.sum(-1) > left)[:, None])
-        if not bool(asked.any()):
-            return x_t
-        drawn, priority = ranked(x_t, asked, estimate, noise, confidence, mode=mode or final)
-        due = lowest(priority, asked, left)
-    return torch.where(due, drawn, torch.where(unknown, drawn + kernel.mask + 1, x_t))
 
 
 class DiffGLAT(DiffusionAdapter):

@@ -18,13 +18,13 @@ from baselines.parts.categorical import Absorbing
 from baselines.parts.clocks import Chain
 from baselines.parts.conditioning import Canvas
 from baselines.parts.estimates import Estimate
-from baselines.parts.glancing import glanced
+from baselines.parts.glancing import glanced, guess_and_write
 from baselines.parts.objectives_discrete import token_error
 from baselines.parts.randomness import Noise
 from baselines.parts.remasking import probability
 from baselines.parts.spaces import DiscreteSpace
 from baselines.parts.timesteps import UniformTimes
-from baselines.systems.diff_glat import GLANCING, DiffGLAT, guess_and_write, ratio_at
+from baselines.systems.diff_glat import GLANCING, DiffGLAT, ratio_at
 from baselines.training import Draws
 from harness.construction import construct
 from harness.contracts import Budget, Content, Example, FitContext, Request, Sampling
