@@ -143,10 +143,12 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
     Attributes:
         defaults: size keys with their defaults: width, layers, heads, examples per update (batch), the plateau of the learning
             rate at width 128, and the system's own.
+        choices: the values of keys that are one of a few names.
     """
 
     design: Design
     defaults: ClassVar[Mapping[str, Any]]
+    choices: ClassVar[Mapping[str, Collection[str]]] = {}
 
     def __init__(self, schedule: Schedule, task: TaskView, **size: Any) -> None:
         super().__init__()
@@ -172,7 +174,11 @@ class DiffusionAdapter(SavedModel, nn.Module, ABC):
             UnknownName: a key that the model does not know.
             ValueError: a value that it cannot take.
         """
-        return merged(size, cls.defaults)
+        keys = merged(size, cls.defaults)
+        for name, known in cls.choices.items():
+            if keys[name] not in known:
+                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
+        return keys
 
     @property
     def keys(self) -> dict[str, Any]:

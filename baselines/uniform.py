@@ -1,7 +1,7 @@
 """What systems share whose noise is any token, in continuous time: the bound, the end of sampling."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -37,19 +37,8 @@ LAST_STEPS: dict[str, str] = {
 class UniformAdapter(GuidedAdapter):
     """Text by replacing tokens, any of them at any step, in continuous time. A condition that is left out is padding."""
 
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"last_step": LAST_STEPS}
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "last_step")
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """See `GuidedAdapter`.
-
-        Raises:
-            ValueError: an unknown `last_step`, too.
-        """
-        keys = super().checked(size)
-        if keys["last_step"] not in LAST_STEPS:
-            raise ValueError(f"last_step {keys['last_step']!r} is none of {', '.join(LAST_STEPS)}")
-        return keys
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:

@@ -30,7 +30,7 @@ window. The start token stands before the first block, not inside it. With a con
 itself and by all blocks. The network is this harness's transformer, without dropout.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -90,6 +90,7 @@ class BD3LM(MaskedAdapter):
         likelihood="bound", paper="2503.09573", sampler_version=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"sampler": SAMPLERS}
     sampling_keys: ClassVar[tuple[str, ...]] = ("sampler", "nucleus")
 
     @classmethod
@@ -112,8 +113,6 @@ class BD3LM(MaskedAdapter):
                 f"clip_low {low!r} and clip_high {high!r}, expected both null, or numbers with 0 <= clip_low <= clip_high <= 1 "
                 f"and clip_high {cls.first_time:g} at least"
             )
-        if keys["sampler"] not in SAMPLERS:
-            raise ValueError(f"sampler {keys['sampler']!r}, expected one of {', '.join(SAMPLERS)}")
         if nucleus is not None and not (_is_share(nucleus) and nucleus > 0):
             raise ValueError(f"nucleus {nucleus!r}, expected null (all tokens) or a number above 0, up to 1")
         return keys

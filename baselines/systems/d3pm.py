@@ -22,7 +22,7 @@ schedule expects instead of each by its own chance. Mutual information is spread
 i / (T + 1) interpolated, is the schedule "mutual-information-interpolated". Perplexity per word is not computed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -108,6 +108,7 @@ class D3PM(DiscreteAdapter):
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"kernel": VARIANTS, "unmasking": UNMASKING}
     sampling_keys: ClassVar[tuple[str, ...]] = ("unmasking",)
 
     @classmethod
@@ -126,13 +127,9 @@ class D3PM(DiscreteAdapter):
         """Size keys with their defaults.
 
         Raises:
-            ValueError: an unknown key, kernel or unmasking, an unmasking for a kernel without a mask, or neighbours for one
-                without.
+            ValueError: also an unmasking for a kernel without a mask, or neighbours for one without.
         """
         keys = super().checked(size)
-        for name, known in (("kernel", VARIANTS), ("unmasking", UNMASKING)):
-            if keys[name] not in known:
-                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
         if keys["kernel"] != "absorbing" and keys["unmasking"] != DEFAULTS["unmasking"]:
             raise ValueError(f"unmasking {keys['unmasking']!r} needs the absorbing kernel; {keys['kernel']} has no mask")
         if keys["kernel"] != "nearest-neighbour" and keys["neighbours"] != DEFAULTS["neighbours"]:

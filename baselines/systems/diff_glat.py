@@ -39,7 +39,7 @@ GLAT's decoder reads a copy of the source, here masks; its passes share their dr
 smoothing, and distilled data, are left out. Losses are means over all positions, revealed ones 0. The network is told no time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -72,7 +72,6 @@ DEFAULTS = {
     "width": 128, "layers": 3, "heads": 4, "batch": 16, "learning_rate": 3e-3, "guess": "draw", "remasking": "random",
 }  # fmt: skip
 ORDERS: dict[str, Confidence | None] = {"random": None, "low-confidence": probability}
-CHOICES = {"guess": ("draw", "argmax"), "remasking": tuple(ORDERS)}
 RATIOS = 0.5, 0.3  # glancing ratio at the beginning and at the end of training
 START = 0.5  # share of training at t = 1
 GLANCING = 0.5  # share of training examples that are glanced at
@@ -175,6 +174,7 @@ class DiffGLAT(DiffusionAdapter):
     )  # fmt: skip
 
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"guess": ("draw", "argmax"), "remasking": ORDERS}
     sampling_keys: ClassVar[tuple[str, ...]] = ("remasking",)
 
     @classmethod
@@ -183,19 +183,6 @@ class DiffGLAT(DiffusionAdapter):
         keys = cls.checked(size)
         unmasking = cls.design.unmasking if keys["remasking"] == "random" else keys["remasking"]
         return replace(cls.design, temperature=keys["guess"] == "draw", unmasking=unmasking)
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """Size keys with their defaults.
-
-        Raises:
-            ValueError: an unknown key, or a value that is not of its kind.
-        """
-        keys = super().checked(size)
-        for name, known in CHOICES.items():
-            if keys[name] not in known:
-                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
-        return keys
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:

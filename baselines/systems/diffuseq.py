@@ -17,7 +17,7 @@ Paper and code disagree on the loss mask (target only, against all positions) an
 the code: everything counts, and the source keeps the noise of the embedding step in training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -112,24 +112,13 @@ class DiffuSeq(DiffusionLM):
         version=2,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = {**DEFAULTS, "sampler": "native"}
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"sampler": SAMPLERS}
     sampling_keys: ClassVar[tuple[str, ...]] = ("clamp_below", "sampler")
 
     @classmethod
     def design_for(cls, **size: Any) -> Design:
         """Design of the variant that these keys name."""
         return replace(super().design_for(**size), variance=SAMPLERS[cls.checked(size)["sampler"]].described)
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """Size keys with their defaults.
-
-        Raises:
-            ValueError: as in Diffusion-LM, or an unknown sampler.
-        """
-        keys = super().checked(size)
-        if keys["sampler"] not in SAMPLERS:
-            raise ValueError(f"sampler {keys['sampler']!r} is none of {', '.join(SAMPLERS)}")
-        return keys
 
     @property
     def sampler(self) -> Sampler:

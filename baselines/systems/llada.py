@@ -35,7 +35,7 @@ which there is none here: `condition_dropout` hides some. Training times are dra
 independently: the same law for each example.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -67,7 +67,6 @@ DEFAULTS = {
 ORDERS: dict[str, Confidence | None] = {
     "low-confidence": probability, "random": None, "entropy": negative_entropy, "margin": margin,
 }  # fmt: skip
-CHOICES = {"remasking": tuple(ORDERS), "commits": ("even", "schedule"), "tokens": ("draw", "argmax")}
 FIRST_TIME = 1e-3
 
 
@@ -96,6 +95,9 @@ class LLaDA(MaskedAdapter):
         sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {
+        "remasking": ORDERS, "commits": ("even", "schedule"), "tokens": ("draw", "argmax"),
+    }  # fmt: skip
     first_time: ClassVar[float] = FIRST_TIME
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance", "remasking", "blocks", "commits", "tokens")
 
@@ -111,12 +113,9 @@ class LLaDA(MaskedAdapter):
         """See `MaskedAdapter`.
 
         Raises:
-            ValueError: also an unknown order, count or kind of tokens, or blocks of tokens by the schedule.
+            ValueError: also blocks of tokens by the schedule.
         """
         keys = super().checked(size)
-        for name, known in CHOICES.items():
-            if keys[name] not in known:
-                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
         if keys["commits"] == "schedule" and keys["blocks"] != 1:
             raise ValueError(f"commits 'schedule' needs blocks 1, got {keys['blocks']}: a schedule counts over the whole answer")
         return keys

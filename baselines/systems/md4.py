@@ -27,7 +27,7 @@ is revealed and as what are two draws, in float64.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -78,20 +78,9 @@ class MD4(MaskedAdapter):
         sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"grid": GRIDS}
     first_time: ClassVar[float] = 0.0
     sampling_keys: ClassVar[tuple[str, ...]] = (*MaskedAdapter.sampling_keys, "grid")
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """See `MaskedAdapter`.
-
-        Raises:
-            ValueError: a grid that is not known, too.
-        """
-        keys = super().checked(size)
-        if keys["grid"] not in GRIDS:
-            raise ValueError(f"grid {keys['grid']!r} is none of {', '.join(GRIDS)}")
-        return keys
 
     @classmethod
     def network_of(cls, task: TaskView, keys: Mapping[str, Any]) -> TokenDenoiser:

@@ -31,7 +31,7 @@ The network is this harness's transformer, without dropout, and its last weights
 Not built: `analytic` sampling, times by a change of variables, the parametrisation of D3PM, a start from BERT.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from baselines.engine import Times
@@ -76,19 +76,8 @@ class MDLM(WindowedAdapter):
         sampler_version=3,
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"times": TIMES}
     sampling_keys: ClassVar[tuple[str, ...]] = ("guidance",)
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """See `MaskedAdapter`.
-
-        Raises:
-            ValueError: `times` that are not known, too.
-        """
-        keys = super().checked(size)
-        if keys["times"] not in TIMES:
-            raise ValueError(f"times {keys['times']!r} is none of {', '.join(TIMES)}")
-        return keys
 
     def times(self) -> Times:
         """See `MaskedAdapter`."""

@@ -30,7 +30,7 @@ that the scores amount to: normalised, they are p(x_0 | x_t) for masks, and unde
 the other positions, which differs from that of x_0 by no more than the noise there is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -103,6 +103,7 @@ class SEDD(DiscreteAdapter):
         paper="2310.16834",
     )  # fmt: skip
     defaults: ClassVar[Mapping[str, Any]] = DEFAULTS
+    choices: ClassVar[Mapping[str, Collection[str]]] = {"kernel": KERNELS, "sampler": SAMPLERS}
     sampling_keys: ClassVar[tuple[str, ...]] = ("sampler",)
     tempered: ClassVar[type[Tempered]] = TemperedScores
 
@@ -115,19 +116,6 @@ class SEDD(DiscreteAdapter):
             cls.design, name="sedd-uniform", kernel="uniform", schedule="geometric", unmasking=None, temperature=False,
             loss_mask="all positions, weighted by the rate of the noise", snr_range=(LOWEST_SNR, None),
         )  # fmt: skip
-
-    @classmethod
-    def checked(cls, size: Mapping[str, Any]) -> dict[str, Any]:
-        """Size keys with their defaults.
-
-        Raises:
-            ValueError: an unknown key, kernel or sampler.
-        """
-        keys = super().checked(size)
-        for name, known in (("kernel", KERNELS), ("sampler", SAMPLERS)):
-            if keys[name] not in known:
-                raise ValueError(f"{name} {keys[name]!r} is none of {', '.join(known)}")
-        return keys
 
     @staticmethod
     def make_layout(task: TaskView) -> Layout:
